@@ -1,0 +1,89 @@
+"""All that can be set, by environment variables with the prefix `FILEMILL_` or by a flag of the same name."""
+
+import difflib
+import os
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import Field, ValidationError
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from service.errors import SettingsError
+
+PREFIX = "FILEMILL_"
+KIB, MIB, GIB = 1024, 1024**2, 1024**3
+HOUR_S, DAY_S = 3600, 86400
+
+
+class Settings(BaseSettings):
+    """The settings. Durations are in seconds (`_s`), sizes in bytes (`_bytes`)."""
+
+    model_config = SettingsConfigDict(env_prefix=PREFIX, extra="forbid", frozen=True, hide_input_in_errors=True)
+
+    data_dir: Path = Field(Path("filemill-data"), description="folder of the database and of all files")
+    host: str = Field("127.0.0.1", description="address that the server listens on")
+    port: int = Field(8000, ge=0, le=65535, description="port that the server listens on; 0 picks a free one")
+    url: str = Field("http://127.0.0.1:8000", description="server that the client commands talk to")
+    log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="least level logged")
+    log_format: Literal["text", "json"] = Field("text", description="log lines for people or for programs")
+
+    processors: str = Field(
+        "", description="modules (pkg.module) and files (./file.py) with your processors, by commas"
+    )
+    consumers: int = Field(16, ge=1, le=1000, description="`async def` jobs that run at the same time")
+    child_processes: int = Field(
+        default_factory=lambda: len(os.sched_getaffinity(0)),
+        ge=1, le=256, description="`def` jobs that run at the same time, each in a process; default: cores",
+    )
+    queue_capacity: int = Field(1000, ge=1, le=100_000, description="job ids held in memory for each lane")
+    job_timeout_s: float = Field(600, gt=0, le=7 * DAY_S, description="time limit of an attempt, if none is given")
+    job_max_attempts: int = Field(3, ge=1, le=100, description="attempts of a job, if none are given")
+    retry_base_s: float = Field(2, gt=0, le=HOUR_S, description="first delay between attempts; it doubles")
+    retry_cap_s: float = Field(HOUR_S, gt=0, le=DAY_S, description="longest delay between attempts")
+    shutdown_grace_s: float = Field(20, ge=0, le=HOUR_S, description="time for running jobs at SIGTERM")
+
+    max_upload_bytes: int = Field(10 * GIB, ge=1, description="largest body of a request")
+    max_files: int = Field(100, ge=1, le=10_000, description="most files of a job")
+    max_fields: int = Field(50, ge=1, le=1000, description="most fields, that are not files, of a form")
+    max_field_bytes: int = Field(MIB, ge=1, le=64 * MIB, description="largest field, and largest JSON body")
+    max_part_header_bytes: int = Field(16 * KIB, ge=256, le=MIB, description="largest headers of one part")
+    upload_stall_s: float = Field(30, gt=0, le=HOUR_S, description="silence after which an upload is given up")
+    min_free_bytes: int = Field(256 * MIB, ge=0, description="free disk space below which uploads are refused")
+
+    retention_s: float = Field(7 * DAY_S, gt=0, description="time that finished jobs and their files are kept")
+    idempotency_retention_s: float = Field(DAY_S, gt=0, description="time that idempotency keys are kept")
+    prune_interval_s: float = Field(60, gt=0, description="time between two rounds of pruning")
+
+
+def load_settings(environ: Mapping[str, str] | None = None, **flags: Any) -> Settings:
+    """Read the settings; a flag that is not None wins over the environment.
+
+    Raises:
+        SettingsError: a variable with the prefix is unknown, or a value is not valid.
+    """
+    _refuse_unknown(os.environ if environ is None else environ)
+    try:
+        return Settings(**{name: value for name, value in flags.items() if value is not None})
+    except ValidationError as error:
+        raise SettingsError("; ".join(_sentences(error))) from None
+
+
+def environment_name(field: str) -> str:
+    """Return the variable of a setting: `FILEMILL_DATA_DIR` for `data_dir`."""
+    return PREFIX + field.upper()
+
+
+def _refuse_unknown(environ: Mapping[str, str]) -> None:
+    known = [environment_name(name) for name in Settings.model_fields]
+    for name in environ:
+        if name.upper().startswith(PREFIX) and name.upper() not in known:
+            near = difflib.get_close_matches(name.upper(), known, n=1)
+            hint = f"; did you mean {near[0]}?" if near else "; `filemill settings` lists them all"
+            raise SettingsError(f"{name} is not a setting{hint}")
+
+
+def _sentences(error: ValidationError) -> Iterator[str]:
+    for item in error.errors():
+        name = environment_name(str(item["loc"][0]))
+        yield f"{name}: {item['msg'][:1].lower()}{item['msg'][1:]}"
