@@ -34,7 +34,9 @@ class Settings(BaseSettings):
     consumers: int = Field(16, ge=1, le=1000, description="`async def` jobs that run at the same time")
     child_processes: int = Field(
         default_factory=lambda: len(os.sched_getaffinity(0)),
-        ge=1, le=256, description="`def` jobs that run at the same time, each in a process; default: cores",
+        ge=1,
+        le=256,
+        description="`def` jobs that run at the same time, each in a process; default: cores",
     )
     queue_capacity: int = Field(1000, ge=1, le=100_000, description="job ids held in memory for each lane")
     job_timeout_s: float = Field(600, gt=0, le=7 * DAY_S, description="time limit of an attempt, if none is given")

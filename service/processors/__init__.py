@@ -1,0 +1,1 @@
+"""What is done to files, and what a processor is."""

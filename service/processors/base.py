@@ -95,16 +95,13 @@ Note = ProgressNote | LogNote
 
 @dataclass(slots=True)
 class JobContext:
-    """One attempt of a job, as its processor sees it.
-
-    `folder` is empty at the start, belongs to this attempt alone, and is removed afterwards.
-    """
+    """One attempt of a job, as its processor sees it."""
 
     id: str
     attempt: int
     max_attempts: int
     files: Sequence[InputFile]
-    folder: Path
+    place: Path
     metadata: dict[str, Any]
     emit: Callable[[Note], None]
     outputs: list[OutputFile] = field(default_factory=list)
@@ -113,6 +110,12 @@ class JobContext:
     def file(self) -> InputFile:
         """The only input file, or the first."""
         return self.files[0]
+
+    @property
+    def folder(self) -> Path:
+        """A folder to work in: it belongs to this attempt alone, and is removed afterwards."""
+        self.place.mkdir(exist_ok=True)
+        return self.place
 
     def progress(self, fraction: float, message: str = "") -> None:
         """Say how far the work is: `fraction` from 0 to 1, and a few words."""
@@ -186,6 +189,11 @@ class Processor:
             errors = [_field_error(item) for item in error.errors(include_url=False)]
             names = ", ".join(item.field for item in errors)
             raise InvalidParamsError(f"{self.name} cannot take these params: {names}", errors=errors) from None
+
+    def arguments(self, params: dict[str, Any]) -> dict[str, Any]:
+        """Return checked params as the function takes them: a date as a `date`, not as its JSON string."""
+        model = self.params.model_validate(params)
+        return {name: getattr(model, name) for name in self.params.model_fields}
 
     def check_file_count(self, count: int) -> None:
         """Raise `FileCountError` when the processor takes more or fewer files."""

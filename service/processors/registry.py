@@ -24,7 +24,7 @@ class Registry(Mapping[str, Processor]):
     def __init__(self, processors: Iterator[Processor]) -> None:
         self._by_name: dict[str, Processor] = {}
         for one in processors:
-            if one.name in self._by_name:
+            if self._by_name.get(one.name, one) is not one:  # the same one may be imported by two modules
                 raise ProcessorLoadError(f"two processors are called {one.name!r}; give one another name")
             self._by_name[one.name] = one
         self._by_name = dict(sorted(self._by_name.items()))

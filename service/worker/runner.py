@@ -86,7 +86,7 @@ class LoopRunner:
         limit = asyncio.timeout(assignment.timeout_s)
         try:
             async with limit:
-                result = await assignment.processor.function(job, **assignment.params)
+                result = await assignment.processor.function(job, **assignment.processor.arguments(assignment.params))
             return returned(result, job)
         except Exception as error:  # noqa: BLE001 - whatever a processor raises is its verdict
             return timed_out(assignment.timeout_s) if limit.expired() else verdict_of(error)
@@ -102,7 +102,7 @@ def context_of(assignment: Assignment, emit: Callable[[Note], None]) -> JobConte
         attempt=assignment.attempt,
         max_attempts=assignment.max_attempts,
         files=assignment.files,
-        folder=assignment.folder,
+        place=assignment.folder,
         metadata=assignment.metadata,
         emit=emit,
     )

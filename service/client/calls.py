@@ -1,0 +1,102 @@
+"""What to send: every request of the HTTP contract as a value, before any I/O."""
+
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import KW_ONLY, dataclass, field
+from datetime import datetime
+from typing import Any, TypedDict
+from urllib.parse import quote
+
+PAGE = 100
+
+
+class SubmitOptions(TypedDict, total=False):
+    """What a submission may say beside its processor, params and files; None leaves it to the server."""
+
+    priority: int | None
+    run_after: datetime | None
+    max_attempts: int | None
+    timeout_s: float | None
+    metadata: dict[str, Any] | None
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One request. The server may be silent for `patience_s` beyond the usual.
+
+    `body` goes out as JSON; `form` as multipart/form-data, and the files of the call follow it.
+    """
+
+    method: str
+    path: str
+    _: KW_ONLY
+    query: Mapping[str, str | int] = field(default_factory=dict)
+    headers: Mapping[str, str] = field(default_factory=dict)
+    body: Any = None
+    form: Mapping[str, str] | None = None
+    patience_s: float = 0.0
+
+
+def submit_call(
+    fields: Mapping[str, Any],
+    *,
+    with_files: bool,
+    wait_s: float | None = None,
+    idempotency_key: str | None = None,
+) -> Call:
+    """Return the call that submits a job: a form where files follow, and a JSON body where none do."""
+    given = _given(fields)
+    keyed = {"Idempotency-Key": idempotency_key} if idempotency_key is not None else {}
+    return Call(
+        "POST",
+        "/v1/jobs",
+        headers=_prefer(wait_s) | keyed,
+        form={name: _text(value) for name, value in given.items()} if with_files else None,
+        body=None if with_files else {name: _plain(value) for name, value in given.items()},
+        patience_s=wait_s or 0.0,
+    )
+
+
+def job_call(job_id: str, action: str = "", *, method: str = "GET", wait_s: float | None = None) -> Call:
+    """Return the call for one job, or for an action on it such as `/cancel`."""
+    path = f"/v1/jobs/{_segment(job_id)}{action}"
+    return Call(method, path, headers=_prefer(wait_s), patience_s=wait_s or 0.0)
+
+
+def jobs_call(filters: Mapping[str, Any], *, limit: int | None = None, cursor: str | None = None) -> Call:
+    """Return the call for one page of jobs, of at most `limit`."""
+    query = _given(filters) | {"limit": PAGE if limit is None else min(limit, PAGE)} | _given({"cursor": cursor})
+    return Call("GET", "/v1/jobs", query={name: _text(value) for name, value in query.items()})
+
+
+def file_call(file_id: str, part: str = "") -> Call:
+    """Return the call for what is known of a file, or for its `/content`."""
+    return Call("GET", f"/v1/files/{_segment(file_id)}{part}")
+
+
+def processors_call(name: str | None = None) -> Call:
+    """Return the call for one processor, or for all."""
+    return Call("GET", "/v1/processors" if name is None else f"/v1/processors/{_segment(name)}")
+
+
+def _segment(text: str) -> str:
+    return quote(text, safe="")
+
+
+def _given(values: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in values.items() if value is not None}
+
+
+def _prefer(wait_s: float | None) -> dict[str, str]:
+    """RFC 7240, section 4.3: whole seconds."""
+    return {"Prefer": f"wait={math.ceil(wait_s)}"} if wait_s else {}
+
+
+def _plain(value: Any) -> Any:
+    return value.isoformat() if isinstance(value, datetime) else value
+
+
+def _text(value: Any) -> str:
+    plain = _plain(value)
+    return plain if isinstance(plain, str) else json.dumps(plain)

@@ -1,0 +1,151 @@
+"""multipart/form-data (RFC 7578), parsed as it arrives: bytes in, events out, nothing buffered.
+
+python-multipart finds the boundaries; this module gives its callbacks a meaning, and counts.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from python_multipart.exceptions import FormParserError
+from python_multipart.multipart import MultipartParser, parse_options_header
+
+from service.errors import MalformedMultipartError, PartHeadersTooLargeError
+from service.settings import Settings
+
+
+@dataclass(frozen=True, slots=True)
+class PartBegin:
+    """A part begins. `filename` is None for a field, and any text at all for a file."""
+
+    name: str
+    filename: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class PartData:
+    """The next bytes of the part; the view is good for as long as it is held."""
+
+    data: memoryview
+
+
+@dataclass(frozen=True, slots=True)
+class PartEnd:
+    """The part is complete."""
+
+
+Event = PartBegin | PartData | PartEnd
+
+
+class MultipartReader:
+    """Turns the pieces of a body into events."""
+
+    def __init__(self, content_type: str, settings: Settings) -> None:
+        self._max_header_bytes = settings.max_part_header_bytes
+        self._events: list[Event] = []
+        self._header = _Header()
+        self._position = 0
+        self._parts = 0
+        self._complete = False
+        self._parser = MultipartParser(
+            _boundary(content_type),
+            callbacks={
+                "on_part_begin": self._on_part_begin,
+                "on_header_field": self._on_header_field,
+                "on_header_value": self._on_header_value,
+                "on_header_end": self._on_header_end,
+                "on_headers_finished": self._on_headers_finished,
+                "on_part_data": self._on_part_data,
+                "on_part_end": lambda: self._events.append(PartEnd()),
+                "on_end": self._on_end,
+            },
+            # counted here instead, so that the error can say which limit it was
+            max_header_count=1000,
+            max_header_size=2 * settings.max_part_header_bytes,
+        )
+
+    def feed(self, piece: bytes) -> Iterator[Event]:
+        """Yield the events of the next piece of the body.
+
+        Raises:
+            MalformedMultipartError: this is not multipart; the error says where.
+            PartHeadersTooLargeError: the headers of a part pass the limit.
+        """
+        try:
+            self._parser.write(piece)
+        except FormParserError as error:
+            offset = self._position + max(getattr(error, "offset", 0), 0)
+            raise MalformedMultipartError(f"at byte {offset}, in part {self._parts}: {error}") from None
+        self._position += len(piece)
+        events, self._events = self._events, []
+        yield from events
+
+    def close(self) -> None:
+        """Raise `MalformedMultipartError` unless the body came to its closing boundary."""
+        if not self._complete:
+            raise MalformedMultipartError(
+                f"the body ends after {self._position} bytes, in part {self._parts}, without its closing boundary"
+            )
+
+    # ---- what the parser calls
+
+    def _on_part_begin(self) -> None:
+        self._parts += 1
+        self._header = _Header()
+
+    def _on_header_field(self, data: bytes, start: int, end: int) -> None:
+        self._count(end - start)
+        self._header.name += data[start:end]
+
+    def _on_header_value(self, data: bytes, start: int, end: int) -> None:
+        self._count(end - start)
+        self._header.value += data[start:end]
+
+    def _on_header_end(self) -> None:
+        if self._header.name.lower() == b"content-disposition":
+            self._header.disposition = bytes(self._header.value)
+        self._header.name.clear()
+        self._header.value.clear()
+
+    def _on_headers_finished(self) -> None:
+        kind, options = parse_options_header(self._header.disposition)
+        name = options.get(b"name")
+        if kind != b"form-data" or not name:
+            raise MalformedMultipartError(
+                f'part {self._parts} has no name; each part needs `Content-Disposition: form-data; name="..."`'
+            )
+        filename = options.get(b"filename")
+        self._events.append(PartBegin(_text(name), None if filename is None else _text(filename)))
+
+    def _on_part_data(self, data: bytes, start: int, end: int) -> None:
+        self._events.append(PartData(memoryview(data)[start:end]))
+
+    def _on_end(self) -> None:
+        self._complete = True
+
+    def _count(self, size: int) -> None:
+        self._header.size_bytes += size
+        if self._header.size_bytes > self._max_header_bytes:
+            raise PartHeadersTooLargeError(f"the headers of part {self._parts} pass {self._max_header_bytes} bytes")
+
+
+class _Header:
+    """The headers of the part that is being read."""
+
+    def __init__(self) -> None:
+        self.name = bytearray()
+        self.value = bytearray()
+        self.disposition = b""
+        self.size_bytes = 0
+
+
+def _boundary(content_type: str) -> bytes:
+    boundary = parse_options_header(content_type)[1].get(b"boundary", b"")
+    if not 1 <= len(boundary) <= 70:  # noqa: PLR2004 - RFC 2046, section 5.1.1
+        raise MalformedMultipartError(
+            "the Content-Type names no boundary of 1 to 70 characters; let your HTTP library set this header"
+        )
+    return boundary
+
+
+def _text(raw: bytes) -> str:
+    return raw.decode("utf-8", errors="replace")

@@ -1,0 +1,215 @@
+"""Submissions: from a request body to a committed job, offered to the queue."""
+
+import hashlib
+import json
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from service.clock import Clock
+from service.errors import (
+    IdempotencyKeyInFlightError,
+    IdempotencyKeyReusedError,
+    InvalidRequestError,
+    UnknownFileError,
+)
+from service.intake.incoming import Incoming
+from service.intake.receive import Received, Receiver
+from service.intake.submission import FORM_FIELDS, Submission, from_text, from_values
+from service.processors.base import Processor
+from service.processors.registry import Registry
+from service.queues.base import JobQueue, Ticket
+from service.settings import Settings
+from service.store.files import Files, first_file
+from service.store.ids import new_id
+from service.store.jobs import Jobs, KeyTakenError, first_job
+from service.store.models import File, IdempotencyKey
+from service.store.records import FirstAnswer, JobRecord, NewFile, NewJob
+
+_T = TypeVar("_T")
+_MAX_KEY_CHARS = 255
+
+
+@dataclass(frozen=True, slots=True)
+class Accepted:
+    """A job that is durable; `replayed` when an earlier request with the same key made it."""
+
+    record: JobRecord
+    replayed: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """A file that is durable; `replayed` as for `Accepted`."""
+
+    file: File
+    replayed: bool = False
+
+
+class Intake:
+    """Takes submissions in."""
+
+    def __init__(
+        self,
+        receiver: Receiver,
+        jobs: Jobs,
+        files: Files,
+        registry: Registry,
+        queue: JobQueue,
+        *,
+        settings: Settings,
+        clock: Clock,
+    ) -> None:
+        self._receiver = receiver
+        self._jobs = jobs
+        self._files = files
+        self._registry = registry
+        self._queue = queue
+        self._settings = settings
+        self._clock = clock
+        self._in_flight: set[str] = set()
+
+    async def submit(self, incoming: Incoming) -> Accepted:
+        """Read the body, check it, commit the job, offer it to the queue."""
+        with self._only_one("jobs", incoming.idempotency_key) as key:
+            async with self._receiver.receive(incoming, self._refuse_early) as received:
+                submission = _submission_of(received)
+                answer = first_answer(key, submission.model_dump(mode="json"), received.files)
+                if earlier := await self._earlier(answer, first_job):
+                    return Accepted(earlier, replayed=True)
+                processor = self._registry.get_named(submission.processor)
+                job = await self._new_job(submission, processor, received.files, answer)
+                try:
+                    record = await self._jobs.add(job)
+                except KeyTakenError:
+                    return Accepted(await self._must_find_earlier(answer, first_job), replayed=True)
+                received.accepted = True
+        if job.run_after <= job.created_at:
+            self._queue.offer(Ticket(job.id, job.priority, processor.lane))
+        return Accepted(record)
+
+    async def keep(self, incoming: Incoming) -> Kept:
+        """Read the body, and commit the one file in it."""
+        with self._only_one("files", incoming.idempotency_key) as key:
+            async with self._receiver.receive(incoming) as received:
+                file = _only_file(received)
+                answer = first_answer(key, {}, [file])
+                if earlier := await self._earlier(answer, first_file):
+                    return Kept(earlier, replayed=True)
+                try:
+                    kept = await self._files.keep(file, answer)
+                except KeyTakenError:
+                    return Kept(await self._must_find_earlier(answer, first_file), replayed=True)
+                received.accepted = True
+                return Kept(kept)
+
+    # ---- checks
+
+    def _refuse_early(self, received: Received) -> None:
+        """Refuse what is already known to be wrong before a file is read."""
+        if "processor" in received.fields:
+            processor = self._registry.get_named(received.fields["processor"])
+            known = from_text(received.fields)
+            if "params" in received.fields:
+                processor.check_params(known.params)
+            if processor.max_files is not None and len(received.files) >= processor.max_files:
+                processor.check_file_count(len(received.files) + 1)
+
+    async def _new_job(
+        self, wanted: Submission, processor: Processor, uploads: Sequence[NewFile], answer: FirstAnswer | None
+    ) -> NewJob:
+        params = processor.check_params(wanted.params)
+        stored = await self._stored(wanted.files)
+        processor.check_file_count(len(uploads) + len(stored))
+        for file in (*uploads, *stored):
+            processor.check_media_type(file.name, file.media_type)
+        now = self._clock.now()
+        return NewJob(
+            id=new_id(),
+            processor=processor.name,
+            params=params,
+            metadata=wanted.metadata,
+            priority=wanted.priority,
+            max_attempts=wanted.max_attempts or processor.max_attempts or self._settings.job_max_attempts,
+            timeout_s=wanted.timeout_s or processor.timeout_s or self._settings.job_timeout_s,
+            created_at=now,
+            run_after=max(wanted.run_after or now, now),
+            uploads=tuple(uploads),
+            stored=stored,
+            first_answer=answer,
+        )
+
+    async def _stored(self, file_ids: Sequence[str]) -> tuple[NewFile, ...]:
+        if len(file_ids) > self._settings.max_files:
+            raise InvalidRequestError(f"a job may have {self._settings.max_files} files")
+        if not file_ids:
+            return ()
+        found = await self._files.find_many(file_ids)
+        if missing := [file_id[:100] for file_id in file_ids if file_id not in found]:
+            raise UnknownFileError(f"no file is stored under {', '.join(missing)}; upload it to /v1/files first")
+        return tuple(_new_file(found[file_id]) for file_id in file_ids)
+
+    # ---- idempotency
+
+    @contextmanager
+    def _only_one(self, scope: str, key: str | None) -> Iterator[str | None]:
+        """Let one request with a key in at a time; give the key as it is stored."""
+        if key is None:
+            yield None
+            return
+        if not (0 < len(key) <= _MAX_KEY_CHARS and key.isprintable()):
+            raise InvalidRequestError(f"an Idempotency-Key has 1 to {_MAX_KEY_CHARS} printable characters")
+        scoped = f"{scope}:{key}"
+        if scoped in self._in_flight:
+            raise IdempotencyKeyInFlightError(f"another request with the key {key!r} is being taken; try again")
+        self._in_flight.add(scoped)
+        try:
+            yield scoped
+        finally:
+            self._in_flight.discard(scoped)
+
+    async def _earlier(self, answer: FirstAnswer | None, read: Callable[[IdempotencyKey], _T | None]) -> _T | None:
+        """Return the first answer to the key, if there is one.
+
+        Raises:
+            IdempotencyKeyReusedError: the key belongs to another request.
+        """
+        found = await self._jobs.find_answer(answer.key) if answer else None
+        if found is None or answer is None:
+            return None
+        if found.fingerprint != answer.fingerprint:
+            raise IdempotencyKeyReusedError("this key was used with another body; use a new key for a new request")
+        return read(found)
+
+    async def _must_find_earlier(self, answer: FirstAnswer | None, read: Callable[[IdempotencyKey], _T | None]) -> _T:
+        if (earlier := await self._earlier(answer, read)) is None:
+            raise IdempotencyKeyInFlightError("another request with this key is being taken; try again")
+        return earlier
+
+
+def first_answer(key: str | None, fields: dict[str, Any], files: Sequence[NewFile]) -> FirstAnswer | None:
+    """Return what to remember of a request: the same fields and the same bytes give the same fingerprint."""
+    if key is None:
+        return None
+    facts = [fields, [[file.name, file.size_bytes, file.sha256] for file in files]]
+    return FirstAnswer(key, hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest())
+
+
+def _submission_of(received: Received) -> Submission:
+    if received.values is not None:
+        return from_values(received.values)
+    if unknown := sorted(received.fields.keys() - {*FORM_FIELDS}):
+        names = ", ".join(name[:100] for name in unknown)
+        raise InvalidRequestError(f"unknown: {names}; the fields are {', '.join(FORM_FIELDS)}, and file")
+    return from_text(received.fields)
+
+
+def _only_file(received: Received) -> NewFile:
+    if received.fields or received.values is not None or len(received.files) != 1:
+        raise InvalidRequestError("send one file: a form with one part called `file`, or the bytes themselves")
+    return received.files[0]
+
+
+def _new_file(file: File) -> NewFile:
+    return NewFile(file.id, file.name, file.media_type, file.size_bytes, file.sha256, file.created_at)

@@ -1,0 +1,45 @@
+"""One server to a data folder: whoever holds the lock owns it."""
+
+import fcntl
+import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from service.errors import DataDirLockedError, StartError
+
+
+@contextmanager
+def owned(data_dir: Path) -> Iterator[None]:
+    """Own the folder, making it if need be. The kernel lets go when the process ends, however it ends.
+
+    Raises:
+        DataDirLockedError: another process owns it; the error names that process.
+        StartError: the folder cannot be made or written.
+    """
+    try:
+        data_dir.mkdir(parents=True, exist_ok=True)
+        file = (data_dir / "filemill.lock").open("a+")
+    except OSError as error:
+        raise StartError(f"the data folder {data_dir} cannot be used: {error.strerror}") from None
+    with file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            file.seek(0)
+            raise DataDirLockedError(
+                f"the data folder {data_dir} belongs to the server with process id {_owner(file.read())}; "
+                "stop that server, or name another folder with --data-dir"
+            ) from None
+        file.truncate(0)
+        file.write(json.dumps({"pid": os.getpid()}))
+        file.flush()
+        yield
+
+
+def _owner(text: str) -> str:
+    try:
+        return str(json.loads(text)["pid"])
+    except (ValueError, KeyError, TypeError):
+        return "unknown"

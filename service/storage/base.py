@@ -1,0 +1,81 @@
+"""Where the bytes of files are kept.
+
+Keys are file ids: they come from the service, never from a client, and have the shape that `new_id` makes.
+"""
+
+from collections.abc import AsyncIterator, Iterable
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+
+@dataclass(frozen=True, slots=True)
+class StoredBytes:
+    """What the storage found out while it kept the bytes. `sha256` is in hexadecimal."""
+
+    size_bytes: int
+    sha256: str
+    media_type: str
+
+
+class Upload(Protocol):
+    """Bytes on their way in."""
+
+    @property
+    def size_bytes(self) -> int:
+        """How many bytes were written so far."""
+        ...
+
+    async def write(self, chunk: bytes | memoryview) -> None:
+        """Take the next bytes; returns late when the disk is slower than the sender.
+
+        Raises:
+            StorageFullError: no room is left.
+            StorageFailedError: the storage refused.
+        """
+        ...
+
+    async def keep(self) -> StoredBytes:
+        """Make the bytes durable under their key; after this they survive a loss of power.
+
+        Raises:
+            StorageFullError, StorageFailedError: as for `write`; nothing is kept.
+        """
+        ...
+
+
+class Storage(Protocol):
+    """Keeps bytes by key."""
+
+    def upload(self, key: str) -> AbstractAsyncContextManager[Upload]:
+        """Begin to take bytes; what is not kept by the end leaves nothing behind."""
+        ...
+
+    async def adopt(self, key: str, path: Path) -> StoredBytes:
+        """Make a finished local file durable under the key; the file is moved away."""
+        ...
+
+    def read(self, key: str, start: int = 0, stop: int | None = None) -> AsyncIterator[bytes]:
+        """Yield the bytes from `start` up to `stop`, in pieces of about 1 MiB.
+
+        Raises:
+            StoredFileNotFoundError: there is nothing under the key.
+        """
+        ...
+
+    def path_of(self, key: str) -> Path:
+        """Return a local path to read the bytes from."""
+        ...
+
+    async def delete(self, keys: Iterable[str]) -> None:
+        """Delete what is there under the keys; a key with nothing under it is no error."""
+        ...
+
+    def list_keys(self) -> AsyncIterator[list[str]]:
+        """Yield the keys of all that is kept, in pages and in no order."""
+        ...
+
+    async def check(self) -> None:
+        """Raise `StorageFullError` or `StorageFailedError` when an upload could not be kept now."""
+        ...

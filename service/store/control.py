@@ -1,0 +1,166 @@
+"""The statements by which a user or the house-keeping changes jobs: cancel, retry, delete, rescue, stage.
+
+They are run by the writer, one item after the other: none of them is hot.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import case, delete, exists, select, update
+from sqlalchemy.ext.asyncio import AsyncConnection
+from sqlalchemy.sql.elements import ColumnElement
+
+from service.states import DELETABLE, TRANSITIONS, Move, State
+from service.store.additions import add_events
+from service.store.events import state_event
+from service.store.tables import files, in_state, job_files, jobs
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """A user's wish to move one job."""
+
+    job_id: str
+    at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Deletion:
+    """Finished or queued jobs to be deleted; the files that are nobody's after that go with them."""
+
+    job_ids: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Rescue:
+    """Running jobs that `worker_id` does not run are to be taken from whoever had them."""
+
+    worker_id: str
+    at: datetime
+    limit: int
+
+
+@dataclass(frozen=True, slots=True)
+class Staging:
+    """Jobs whose moment has come are to be made ready."""
+
+    at: datetime
+    limit: int
+
+
+async def cancel_jobs(connection: AsyncConnection, items: Sequence[Order]) -> Sequence[bool]:
+    """Cancel jobs that wait or run; False for a job that does neither. A running attempt loses its fence."""
+    changes = {"worker_id": None, "error": {"code": "cancelled", "message": "the job was cancelled"}}
+    return [
+        await _move(connection, Move.CANCEL, item, {**changes, "finished_at": item.at}, jobs.c.id == item.job_id) == 1
+        for item in items
+    ]
+
+
+async def retry_jobs(connection: AsyncConnection, items: Sequence[Order]) -> Sequence[bool]:
+    """Queue failed and cancelled jobs once more, with one attempt at least; False for a job in another state.
+
+    The count of attempts goes on, so that an attempt that was cancelled can never settle the new one.
+    """
+    changes = {
+        "scheduled": False, "worker_id": None, "finished_at": None, "started_at": None, "result": None,
+        "error": None, "progress_fraction": 0.0, "progress_message": "",
+        "max_attempts": case((jobs.c.attempt < jobs.c.max_attempts, jobs.c.max_attempts), else_=jobs.c.attempt + 1),
+    }  # fmt: skip
+    return [
+        await _move(connection, Move.RETRY, item, {**changes, "run_after": item.at}, jobs.c.id == item.job_id) == 1
+        for item in items
+    ]
+
+
+async def rescue_jobs(connection: AsyncConnection, items: Sequence[Rescue]) -> Sequence[int]:
+    """Queue what dead workers ran, or fail it where no attempt is left; return how many jobs that were."""
+    return [await _rescue(connection, item) for item in items]
+
+
+async def stage_jobs(connection: AsyncConnection, items: Sequence[Staging]) -> Sequence[int]:
+    """Make up to `limit` jobs ready whose moment has come, the longest due first; return how many."""
+    return [await _stage(connection, item) for item in items]
+
+
+async def delete_jobs(connection: AsyncConnection, items: Sequence[Deletion]) -> Sequence[tuple[int, list[str]]]:
+    """Delete jobs that do not run; return how many, and the ids of the files that went with them."""
+    return [await _delete(connection, item) for item in items]
+
+
+async def delete_files(connection: AsyncConnection, items: Sequence[str]) -> Sequence[bool]:
+    """Delete files by id; False for one that an unfinished job needs, or that is not there."""
+    return [await _delete_file(connection, file_id) for file_id in items]
+
+
+async def _move(
+    connection: AsyncConnection, move: Move, item: Any, changes: dict[str, Any], *which: ColumnElement[bool]
+) -> int:
+    """Make one move with the jobs of `which` whose state allows it, and record it; return how many."""
+    sources, target = TRANSITIONS[move]
+    moved = await connection.execute(
+        update(jobs)
+        .where(in_state(*sources), *which)
+        .values(state=target.value, **changes)
+        .returning(jobs.c.id, jobs.c.attempt, jobs.c.error)
+    )
+    rows = list(moved)
+    await add_events(connection, [state_event(row.id, row.attempt, move, item.at, _facts(row)) for row in rows])
+    return len(rows)
+
+
+def _facts(row: Any) -> dict[str, Any]:
+    return {"error": row.error} if row.error else {}
+
+
+async def _rescue(connection: AsyncConnection, item: Rescue) -> int:
+    strays = (
+        select(jobs.c.id)
+        .where(in_state(State.RUNNING), jobs.c.worker_id != item.worker_id)
+        .limit(item.limit)
+        .scalar_subquery()
+    )
+    again = {"worker_id": None, "scheduled": False, "run_after": item.at}
+    lost = {"code": "worker_lost", "message": "the server stopped in the middle of the last attempt"}
+    left = jobs.c.attempt < jobs.c.max_attempts
+    rescued = await _move(connection, Move.RESCUE, item, again, jobs.c.id.in_(strays), left)
+    over = {"worker_id": None, "finished_at": item.at, "error": lost}
+    return rescued + await _move(connection, Move.GIVE_UP, item, over, jobs.c.id.in_(strays), ~left)
+
+
+async def _stage(connection: AsyncConnection, item: Staging) -> int:
+    due = (
+        select(jobs.c.id)
+        .where(in_state(State.QUEUED), jobs.c.scheduled, jobs.c.run_after <= item.at)
+        .order_by(jobs.c.run_after)
+        .limit(item.limit)
+    )
+    staged = await connection.execute(update(jobs).where(jobs.c.id.in_(due)).values(scheduled=False))
+    return staged.rowcount
+
+
+async def _delete(connection: AsyncConnection, item: Deletion) -> tuple[int, list[str]]:
+    which = jobs.c.id.in_(item.job_ids)
+    doomed = await connection.execute(select(jobs.c.id).where(which, in_state(*DELETABLE)))
+    job_ids = list(doomed.scalars())
+    linked = await connection.execute(select(job_files.c.file_id).where(job_files.c.job_id.in_(job_ids)))
+    file_ids = sorted(set(linked.scalars()))
+    await connection.execute(delete(jobs).where(jobs.c.id.in_(job_ids)))
+    orphans = await connection.execute(
+        delete(files)
+        .where(files.c.id.in_(file_ids), ~files.c.kept, ~exists().where(job_files.c.file_id == files.c.id))
+        .returning(files.c.id)
+    )
+    return len(job_ids), list(orphans.scalars())
+
+
+async def _delete_file(connection: AsyncConnection, file_id: str) -> bool:
+    needed = (
+        select(job_files.c.file_id)
+        .join_from(job_files, jobs, jobs.c.id == job_files.c.job_id)
+        .where(job_files.c.file_id == file_id, in_state(State.QUEUED, State.RUNNING))
+    )
+    gone = await connection.execute(delete(files).where(files.c.id == file_id, files.c.id.not_in(needed)))
+    return gone.rowcount == 1

@@ -1,0 +1,94 @@
+"""Files, as the rest of the service asks for them."""
+
+from collections.abc import Sequence
+from datetime import datetime
+
+from pydantic import TypeAdapter
+from sqlalchemy import delete
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.ext.asyncio import AsyncConnection
+from sqlmodel import col, select
+
+from service.errors import FileInUseError, StoredFileNotFoundError
+from service.store.additions import KeptFile, keep_files
+from service.store.control import Deletion, delete_files, delete_jobs
+from service.store.database import Database
+from service.store.jobs import KeyTakenError, file_of
+from service.store.models import File, IdempotencyKey
+from service.store.records import FirstAnswer, NewFile
+from service.store.tables import keys
+from service.store.writer import Writer
+
+_NEW_FILE = TypeAdapter(NewFile)
+
+
+class Files:
+    """The files table, and all that deletes from it."""
+
+    def __init__(self, database: Database, writer: Writer) -> None:
+        self._database = database
+        self._writer = writer
+
+    async def keep(self, new: NewFile, first_answer: FirstAnswer | None = None) -> File:
+        """Commit a file that was uploaded for itself.
+
+        Raises:
+            KeyTakenError: the idempotency key has an answer already.
+        """
+        try:
+            await self._writer.write(keep_files, KeptFile(new, first_answer))
+        except IntegrityError as error:
+            raise KeyTakenError from error
+        return file_of(new)
+
+    async def get(self, file_id: str) -> File:
+        """Return the file.
+
+        Raises:
+            StoredFileNotFoundError: there is none with this id.
+        """
+        async with self._database.session() as session:
+            file = await session.get(File, file_id)
+        if file is None:
+            raise StoredFileNotFoundError(f"there is no file {file_id[:100]}")
+        return file
+
+    async def find_many(self, file_ids: Sequence[str]) -> dict[str, File]:
+        """Return those of the files that are there, by id."""
+        async with self._database.session() as session:
+            rows = await session.exec(select(File).where(col(File.id).in_(file_ids)))
+            return {file.id: file for file in rows}
+
+    async def delete(self, file_id: str) -> None:
+        """Delete the row of a file.
+
+        Raises:
+            StoredFileNotFoundError: there is none with this id.
+            FileInUseError: a queued or running job needs it.
+        """
+        if not await self._writer.write(delete_files, file_id):
+            await self.get(file_id)
+            raise FileInUseError(f"a job that is not finished needs the file {file_id}; cancel the job first")
+
+    async def delete_with_jobs(self, job_ids: Sequence[str]) -> tuple[int, list[str]]:
+        """Delete jobs that do not run; return how many, and the ids of the files that are nobody's now."""
+        return await self._writer.write(delete_jobs, Deletion(tuple(job_ids)))
+
+    async def prune_answers(self, before: datetime) -> int:
+        """Forget idempotency keys from before this moment; return how many."""
+        return await self._writer.write(prune_keys, before)
+
+
+def first_file(answer: IdempotencyKey) -> File | None:
+    """Return the file of a first answer; None when the answer was not a file."""
+    return file_of(_NEW_FILE.validate_python(answer.answer["file"])) if "file" in answer.answer else None
+
+
+async def prune_keys(connection: AsyncConnection, items: Sequence[datetime]) -> Sequence[int]:
+    """Forget a slice of the idempotency keys that are older than each moment."""
+    return [await _prune_keys(connection, before) for before in items]
+
+
+async def _prune_keys(connection: AsyncConnection, before: datetime) -> int:
+    expired = select(keys.c.key).where(keys.c.created_at < before).order_by(keys.c.created_at).limit(500)
+    return (await connection.execute(delete(keys).where(keys.c.key.in_(expired)))).rowcount

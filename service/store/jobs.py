@@ -1,0 +1,246 @@
+"""Jobs, as the rest of the service asks for them: every change goes through the writer, every look past it."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from pydantic import TypeAdapter
+from sqlalchemy import text
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.ext.asyncio import AsyncConnection
+from sqlmodel import col, select
+
+from service.errors import JobNotFoundError, UnknownFileError
+from service.states import TERMINAL, TRANSITIONS, State
+from service.store.additions import add_jobs, job_row
+from service.store.changes import Changes
+from service.store.control import Order, Rescue, Staging, cancel_jobs, rescue_jobs, retry_jobs, stage_jobs
+from service.store.database import Database
+from service.store.ids import first_id_at
+from service.store.models import Event, File, IdempotencyKey, Job, JobFile
+from service.store.moves import advance_jobs, claim_jobs, settle_jobs
+from service.store.records import Advance, Claim, ClaimedJob, JobRecord, NewFile, NewJob, Ready, Settlement
+from service.store.tables import in_state, jobs
+from service.store.writer import Writer
+
+_NEW_JOB = TypeAdapter(NewJob)
+
+
+@dataclass(frozen=True, slots=True)
+class JobFilter:
+    """Which jobs to list; `before_id` is the id that the page before ended with."""
+
+    state: State | None = None
+    processor: str | None = None
+    created_after: datetime | None = None
+    created_before: datetime | None = None
+    before_id: str | None = None
+    limit: int = 50
+
+
+class Jobs:
+    """The jobs table, with the files and the events of each job."""
+
+    def __init__(self, database: Database, writer: Writer, changes: Changes) -> None:
+        self._database = database
+        self._writer = writer
+        self._changes = changes
+
+    # ---- changes
+
+    async def add(self, new: NewJob) -> JobRecord:
+        """Commit a job, its files and its idempotency key.
+
+        Raises:
+            KeyTakenError: the idempotency key has an answer already.
+            UnknownFileError: a stored file was deleted meanwhile.
+        """
+        try:
+            await self._writer.write(add_jobs, new)
+        except IntegrityError as error:
+            if "idempotency_keys" in str(error.orig):
+                raise KeyTakenError from error
+            raise UnknownFileError("a file of the job was deleted while the job was submitted") from error
+        return record_of(new)
+
+    async def claim(self, claim: Claim) -> ClaimedJob | None:
+        """Win the job, or return None when it is no longer ready."""
+        claimed = await self._writer.write(claim_jobs, claim)
+        if claimed:
+            self._changes.tell(claim.job_id, State.RUNNING)
+        return claimed
+
+    async def advance(self, advance: Advance) -> bool:
+        """Record progress and log lines; False when the attempt no longer holds its job."""
+        return await self._writer.write(advance_jobs, advance)
+
+    async def settle(self, settlement: Settlement) -> bool:
+        """Record what an attempt came to; False when the attempt no longer holds its job."""
+        settled = await self._writer.write(settle_jobs, settlement)
+        if settled:
+            self._changes.tell(settlement.job_id, TRANSITIONS[settlement.move].target)
+        return settled
+
+    async def cancel(self, job_id: str, at: datetime) -> bool:
+        """Cancel the job; False when its state forbids it, or it is not there."""
+        cancelled = await self._writer.write(cancel_jobs, Order(job_id, at))
+        if cancelled:
+            self._changes.tell(job_id, State.CANCELLED)
+        return cancelled
+
+    async def retry(self, job_id: str, at: datetime) -> bool:
+        """Queue the job once more; False when its state forbids it, or it is not there."""
+        return await self._writer.write(retry_jobs, Order(job_id, at))
+
+    async def rescue(self, worker_id: str, at: datetime, limit: int) -> int:
+        """Take running jobs from every worker but this one; return how many."""
+        return await self._writer.write(rescue_jobs, Rescue(worker_id, at, limit))
+
+    async def stage(self, at: datetime, limit: int) -> int:
+        """Make jobs ready whose moment has come; return how many."""
+        return await self._writer.write(stage_jobs, Staging(at, limit))
+
+    # ---- looks
+
+    async def get(self, job_id: str) -> JobRecord:
+        """Return the job.
+
+        Raises:
+            JobNotFoundError: there is none with this id.
+        """
+        async with self._database.session() as session:
+            job = await session.get(Job, job_id)
+            if job is None:
+                raise JobNotFoundError(f"there is no job {job_id[:100]}")
+            inputs, outputs = await _files_of(session, [job_id])
+            return JobRecord(job, tuple(inputs.get(job_id, ())), tuple(outputs.get(job_id, ())))
+
+    async def list_page(self, wanted: JobFilter) -> list[JobRecord]:
+        """Return up to `limit` jobs, the newest first."""
+        statement = select(Job).order_by(col(Job.id).desc()).limit(wanted.limit)
+        for condition in _conditions(wanted):
+            statement = statement.where(condition)
+        async with self._database.session() as session:
+            page = (await session.exec(statement)).all()
+            inputs, outputs = await _files_of(session, [job.id for job in page])
+        return [JobRecord(job, tuple(inputs.get(job.id, ())), tuple(outputs.get(job.id, ()))) for job in page]
+
+    async def list_ready(self, processors: Sequence[str], limit: int) -> list[Ready]:
+        """Return the jobs of these processors that may be claimed now, in the order in which they should be."""
+        found: list[Ready] = []
+        async with self._database.session() as session:
+            for processor in processors:
+                rows = await session.exec(
+                    select(Job.id, Job.rank)
+                    .where(in_state(State.QUEUED), ~jobs.c.scheduled, col(Job.processor) == processor)
+                    .order_by(col(Job.rank), col(Job.id))
+                    .limit(limit)
+                )
+                found += [Ready(job_id, processor, -rank) for job_id, rank in rows]
+        return sorted(found, key=lambda ready: (-ready.priority, ready.id))[:limit]
+
+    async def find_next_due(self) -> datetime | None:
+        """Return the moment at which the next scheduled job is due, or None."""
+        async with self._database.session() as session:
+            return (
+                await session.exec(
+                    select(Job.run_after)
+                    .where(in_state(State.QUEUED), jobs.c.scheduled)
+                    .order_by(col(Job.run_after))
+                    .limit(1)
+                )
+            ).first()
+
+    async def list_expired(self, before: datetime, limit: int) -> list[str]:
+        """Return ids of jobs that finished before this moment, the oldest first."""
+        async with self._database.session() as session:
+            rows = await session.exec(
+                select(Job.id).where(col(Job.finished_at) < before).order_by(col(Job.finished_at)).limit(limit)
+            )
+            return list(rows)
+
+    async def list_events(self, job_id: str, after_id: int = 0, limit: int = 1000) -> list[Event]:
+        """Return what happened to the job, in order."""
+        async with self._database.session() as session:
+            rows = await session.exec(
+                select(Event)
+                .where(col(Event.job_id) == job_id, col(Event.id) > after_id)
+                .order_by(col(Event.id))
+                .limit(limit)
+            )
+            return list(rows)
+
+    async def find_answer(self, key: str) -> IdempotencyKey | None:
+        """Return the first answer to this idempotency key, or None."""
+        async with self._database.session() as session:
+            return await session.get(IdempotencyKey, key)
+
+    async def wait(self, job_id: str, timeout_s: float) -> None:
+        """Return when the job has finished, or after `timeout_s` seconds.
+
+        Raises:
+            JobNotFoundError: there is none with this id.
+        """
+        with self._changes.watch(job_id) as finished:
+            if (await self.get(job_id)).job.state not in TERMINAL:
+                await finished.wait(timeout_s)
+
+    async def check(self) -> None:
+        """Raise `DatabaseUnavailableError` when nothing can be committed now."""
+        await self._writer.write(probe, None)
+
+
+class KeyTakenError(Exception):
+    """The idempotency key has an answer already."""
+
+
+async def probe(connection: AsyncConnection, items: Sequence[None]) -> Sequence[None]:
+    """Write a page, and change nothing."""
+    await connection.execute(text("UPDATE alembic_version SET version_num = version_num"))
+    return items
+
+
+def record_of(new: NewJob) -> JobRecord:
+    """Return a job as it is at its submission."""
+    row = job_row(new)
+    files = tuple(file_of(file) for file in (*new.uploads, *new.stored))
+    return JobRecord(Job(**{**row, "metadata_": row.pop("metadata")}), files)
+
+
+def file_of(new: NewFile) -> File:
+    """Return the row of a file."""
+    return File(
+        id=new.id, name=new.name, media_type=new.media_type, size_bytes=new.size_bytes, sha256=new.sha256,
+        kept=False, created_at=new.created_at,
+    )  # fmt: skip
+
+
+def first_job(answer: IdempotencyKey) -> JobRecord | None:
+    """Return the job of a first answer, as it was answered then; None when the answer was not a job."""
+    return record_of(_NEW_JOB.validate_python(answer.answer["job"])) if "job" in answer.answer else None
+
+
+def _conditions(wanted: JobFilter) -> list[Any]:
+    bounds = [
+        (wanted.state and in_state(wanted.state)),
+        (wanted.processor is not None and col(Job.processor) == wanted.processor),
+        (wanted.created_after and col(Job.id) >= first_id_at(wanted.created_after)),
+        (wanted.created_before and col(Job.id) < first_id_at(wanted.created_before)),
+        (wanted.before_id and col(Job.id) < wanted.before_id),
+    ]
+    return [bound for bound in bounds if bound is not None and bound is not False]
+
+
+async def _files_of(session: Any, job_ids: list[str]) -> tuple[dict[str, list[File]], dict[str, list[File]]]:
+    """Return the inputs and the outputs of each job, in order."""
+    found: dict[str, dict[str, list[File]]] = {"input": {}, "output": {}}
+    rows = await session.exec(
+        select(JobFile, File)
+        .join(File, col(File.id) == col(JobFile.file_id))
+        .where(col(JobFile.job_id).in_(job_ids))
+        .order_by(col(JobFile.job_id), col(JobFile.role), col(JobFile.position))
+    )
+    for link, file in rows:
+        found[link.role].setdefault(link.job_id, []).append(file)
+    return found["input"], found["output"]

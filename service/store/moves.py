@@ -1,0 +1,180 @@
+"""The statements by which a worker moves jobs: claim, advance, settle, each written for many items at once.
+
+They are run by the writer. Each is one conditional UPDATE whose condition comes from `TRANSITIONS`: the database
+decides every race, and whoever matched no row has lost.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+from sqlalchemy import CursorResult, Float, Text, and_, bindparam, func, insert, select, update
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from service.states import TRANSITIONS, Move, State
+from service.store.additions import add_events, add_files, file_links
+from service.store.events import state_event
+from service.store.records import Advance, Claim, ClaimedJob, NewFile, Settlement
+from service.store.tables import files, in_state, job_files, jobs
+from service.store.writer import AloneError
+
+_FENCE = and_(
+    jobs.c.id == bindparam("job"),
+    in_state(State.RUNNING),
+    jobs.c.worker_id == bindparam("worker"),
+    jobs.c.attempt == bindparam("fence"),
+)
+
+
+# ---- claim
+
+
+async def claim_jobs(connection: AsyncConnection, items: Sequence[Claim]) -> Sequence[ClaimedJob | None]:
+    """Give each job to the one who claims it, unless it is no longer ready; the attempt is counted here."""
+    first = items[0]
+    won = await connection.execute(
+        _CLAIM, {"wanted": [item.job_id for item in items], "worker": first.worker_id, "now": first.at}
+    )
+    rows = {row.id: row for row in won}
+    await add_events(connection, [state_event(row.id, row.attempt, Move.CLAIM, first.at) for row in rows.values()])
+    inputs = await _inputs_of(connection, list(rows))
+    # of two claims on one job in one batch, the first wins: pop
+    return [
+        _claimed(row, inputs.get(item.job_id, ())) if (row := rows.pop(item.job_id, None)) else None for item in items
+    ]
+
+
+_CLAIM = (
+    update(jobs)
+    .where(
+        jobs.c.id.in_(bindparam("wanted", expanding=True)),
+        in_state(*TRANSITIONS[Move.CLAIM].sources),
+        ~jobs.c.scheduled,
+    )
+    .values(
+        state=TRANSITIONS[Move.CLAIM].target.value,
+        attempt=jobs.c.attempt + 1,
+        worker_id=bindparam("worker"),
+        started_at=bindparam("now"),
+        progress_fraction=0.0,
+        progress_message="",
+    )
+    .returning(
+        jobs.c.id, jobs.c.processor, jobs.c.params, jobs.c.metadata, jobs.c.rank, jobs.c.attempt,
+        jobs.c.max_attempts, jobs.c.timeout_s,
+    )
+)  # fmt: skip
+
+_INPUTS = (
+    select(job_files.c.job_id, files)
+    .join_from(job_files, files, files.c.id == job_files.c.file_id)
+    .where(job_files.c.job_id.in_(bindparam("wanted", expanding=True)), job_files.c.role == "input")
+    .order_by(job_files.c.job_id, job_files.c.position)
+)
+
+
+async def _inputs_of(connection: AsyncConnection, job_ids: list[str]) -> dict[str, tuple[NewFile, ...]]:
+    found: dict[str, tuple[NewFile, ...]] = {}
+    if job_ids:
+        for row in await connection.execute(_INPUTS, {"wanted": job_ids}):
+            file = NewFile(row.id, row.name, row.media_type, row.size_bytes, row.sha256, row.created_at)
+            found[row.job_id] = (*found.get(row.job_id, ()), file)
+    return found
+
+
+def _claimed(row: Any, inputs: tuple[NewFile, ...]) -> ClaimedJob:
+    return ClaimedJob(
+        row.id, row.processor, row.params, row.metadata, -row.rank, row.attempt, row.max_attempts,
+        row.timeout_s, inputs,
+    )  # fmt: skip
+
+
+# ---- advance and settle
+
+
+async def advance_jobs(connection: AsyncConnection, items: Sequence[Advance]) -> Sequence[bool]:
+    """Record progress and log lines; False for an attempt that no longer holds its job."""
+    moved = await connection.execute(_ADVANCE, [_advance_row(item) for item in items])
+    if not _all_won(moved, items):
+        return [False]
+    await add_events(connection, [row for item in items for row in item.events])
+    return [True] * len(items)
+
+
+async def settle_jobs(connection: AsyncConnection, items: Sequence[Settlement]) -> Sequence[bool]:
+    """Record what attempts came to, with their outputs; False for one that no longer holds its job."""
+    settled = await connection.execute(_SETTLE, [_settle_row(item) for item in items])
+    if not _all_won(settled, items):
+        return [False]
+    await add_files(connection, [output for item in items for output in item.outputs])
+    outputs = [link for i in items for link in file_links(i.job_id, "output", [file.id for file in i.outputs])]
+    if outputs:
+        await connection.execute(insert(job_files), outputs)
+    await add_events(connection, [_settle_event(item) for item in items])
+    return [True] * len(items)
+
+
+_ADVANCE = (
+    update(jobs)
+    .where(_FENCE)
+    .values(
+        progress_fraction=func.coalesce(bindparam("fraction", type_=Float()), jobs.c.progress_fraction),
+        progress_message=func.coalesce(bindparam("message", type_=Text()), jobs.c.progress_message),
+    )
+)
+
+_SETTLE = (
+    update(jobs)
+    .where(_FENCE)
+    .values(
+        state=bindparam("to"),
+        scheduled=bindparam("later"),
+        # what is not bound anew stays as it is
+        run_after=func.coalesce(bindparam("after", type_=jobs.c.run_after.type), jobs.c.run_after),
+        attempt=jobs.c.attempt - bindparam("uncounted"),
+        worker_id=None,
+        finished_at=bindparam("finished"),
+        result=bindparam("outcome", type_=jobs.c.result.type),
+        error=bindparam("trouble", type_=jobs.c.error.type),
+        progress_fraction=func.coalesce(bindparam("fraction", type_=Float()), jobs.c.progress_fraction),
+    )
+)
+
+
+def _all_won(result: CursorResult[Any], items: Sequence[Any]) -> bool:
+    """Whether every item matched its row. If not, and there are several, each is asked alone."""
+    if result.rowcount == len(items):
+        return True
+    if len(items) > 1:
+        raise AloneError("one of several matched no row")
+    return False
+
+
+def _advance_row(item: Advance) -> dict[str, Any]:
+    return {
+        "job": item.job_id, "worker": item.worker_id, "fence": item.attempt,
+        "fraction": item.fraction, "message": item.message,
+    }  # fmt: skip
+
+
+def _settle_row(item: Settlement) -> dict[str, Any]:
+    target = TRANSITIONS[item.move].target
+    queued = target is State.QUEUED
+    return {
+        "job": item.job_id, "worker": item.worker_id, "fence": item.attempt,
+        "to": target.value,
+        "later": queued and item.run_after is not None and item.run_after > item.at,
+        "after": item.run_after,
+        "uncounted": int(item.move in {Move.SNOOZE, Move.RELEASE}),
+        "finished": None if queued else item.at,
+        "outcome": item.result, "trouble": item.error,
+        "fraction": 1.0 if target is State.SUCCEEDED else None,
+    }  # fmt: skip
+
+
+def _settle_event(item: Settlement) -> dict[str, Any]:
+    facts: dict[str, Any] = {}
+    if item.error:
+        facts["error"] = {"code": item.error["code"], "message": item.error["message"]}
+    if item.run_after:
+        facts["run_after"] = item.run_after.isoformat()
+    return state_event(item.job_id, item.attempt, item.move, item.at, facts)

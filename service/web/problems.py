@@ -1,0 +1,116 @@
+"""Errors as problem details (RFC 9457): one handler for all of them."""
+
+from http import HTTPStatus
+from typing import Any
+
+import structlog
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from pydantic import BaseModel, Field
+from starlette.exceptions import HTTPException
+
+from service.errors import (
+    FieldError,
+    FilemillError,
+    InvalidRequestError,
+    RangeNotSatisfiableError,
+)
+
+log = structlog.get_logger()
+
+PROBLEM_JSON = "application/problem+json"
+_STALLED = 408
+
+
+class FieldProblem(BaseModel):
+    """One thing that is wrong with one field."""
+
+    field: str = Field(examples=["params.width"])
+    code: str = Field(examples=["less_than_equal"])
+    message: str = Field(examples=["Input should be less than or equal to 16384"])
+
+
+class Problem(BaseModel):
+    """What went wrong: `code` is stable, `detail` is for people."""
+
+    type: str = Field(examples=["about:blank"])
+    title: str = Field(examples=["The params do not fit the processor"])
+    status: int = Field(examples=[422])
+    detail: str = Field(examples=["image.thumbnail cannot take these params: params.width"])
+    code: str = Field(examples=["invalid_params"])
+    errors: list[FieldProblem] | None = None
+
+
+def problem_responses(*errors: type[FilemillError]) -> dict[int | str, dict[str, Any]]:
+    """Return the OpenAPI entries of the errors that a call may answer with."""
+    responses: dict[int | str, dict[str, Any]] = {}
+    for error in errors:
+        entry = responses.setdefault(error.http_status, {"description": "", "content": {PROBLEM_JSON: {}}})
+        entry["description"] = "; ".join(filter(None, [entry["description"], f"{error.title()} (`{error.code}`)"]))
+        entry["content"][PROBLEM_JSON] = {
+            "schema": {"$ref": "#/components/schemas/Problem"},
+            "example": _body(error.code, error.http_status, error.title(), f"{error.title()}."),
+        }
+        entry["model"] = Problem
+    return responses
+
+
+def add_problem_handlers(app: FastAPI) -> None:
+    """Answer every error with a problem."""
+    app.add_exception_handler(FilemillError, _handle_ours)
+    app.add_exception_handler(RequestValidationError, _handle_validation)
+    app.add_exception_handler(HTTPException, _handle_http)
+    app.add_exception_handler(Exception, _handle_unknown)
+
+
+def problem(error: FilemillError) -> JSONResponse:
+    """Return the answer to an error."""
+    headers = {}
+    if isinstance(error, RangeNotSatisfiableError):
+        headers["Content-Range"] = f"bytes */{error.size_bytes}"
+    if error.http_status in (HTTPStatus.SERVICE_UNAVAILABLE, HTTPStatus.INSUFFICIENT_STORAGE):
+        headers["Retry-After"] = "10"
+    if error.http_status == HTTPStatus.REQUEST_TIMEOUT:
+        headers["Connection"] = "close"
+    body = _body(error.code, error.http_status, error.title(), error.detail)
+    if error.errors:
+        body["errors"] = [_field(item) for item in error.errors]
+    return JSONResponse(body, error.http_status, headers, media_type=PROBLEM_JSON)
+
+
+def _body(code: str, status: int, title: str, detail: str) -> dict[str, Any]:
+    return {"type": "about:blank", "title": title, "status": status, "detail": detail, "code": code}
+
+
+def _field(item: FieldError) -> dict[str, str]:
+    return {"field": item.field[:200], "code": item.code, "message": item.message}
+
+
+async def _handle_ours(_: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, FilemillError)  # noqa: S101 - that is what it is registered for
+    if error.http_status >= HTTPStatus.INTERNAL_SERVER_ERROR:
+        log.warning("request failed", code=error.code, error=error.detail)
+    return problem(error)
+
+
+async def _handle_validation(_: Request, error: Exception) -> JSONResponse:
+    """Answer a query or path parameter that does not fit."""
+    assert isinstance(error, RequestValidationError)  # noqa: S101
+    errors = [FieldError(".".join(map(str, item["loc"][1:])), item["type"], item["msg"]) for item in error.errors()]
+    names = ", ".join(item.field for item in errors)
+    return problem(InvalidRequestError(f"not valid: {names}", errors=errors))
+
+
+async def _handle_http(_: Request, error: Exception) -> JSONResponse:
+    """Answer what the router says of an unknown path or method."""
+    assert isinstance(error, HTTPException)  # noqa: S101
+    status = HTTPStatus(error.status_code)
+    code = status.name.lower()
+    body = _body(code, status.value, status.phrase, str(error.detail))
+    return JSONResponse(body, status.value, error.headers, media_type=PROBLEM_JSON)
+
+
+async def _handle_unknown(_: Request, error: Exception) -> JSONResponse:
+    log.error("request broke", exc_info=error)
+    return problem(FilemillError("something went wrong inside the server; its log says what"))

@@ -1,0 +1,150 @@
+"""What the API answers with."""
+
+from datetime import datetime
+from typing import Any, Literal
+
+from pydantic import BaseModel, Field
+
+from service.processors.base import Processor
+from service.settings import Settings
+from service.states import State
+from service.store.models import File
+from service.store.records import JobRecord
+
+JOBS, FILES, PROCESSORS = "/v1/jobs", "/v1/files", "/v1/processors"
+_ID = "019ab3f2-8c61-7d52-9f0e-3a5d1c7b2e44"
+
+
+class ProgressView(BaseModel):
+    """How far a job is."""
+
+    fraction: float = Field(description="from 0 to 1", examples=[0.5])
+    message: str = Field(examples=["2 of 4 files"])
+
+
+class JobErrorView(BaseModel, extra="allow"):
+    """Why the last attempt failed."""
+
+    code: str = Field(examples=["timed_out"])
+    message: str = Field(examples=["the attempt was stopped after its limit of 600 s"])
+
+
+class FileView(BaseModel):
+    """A stored file."""
+
+    id: str = Field(examples=[_ID])
+    name: str = Field(description="what the client called it; never a path", examples=["photo.jpg"])
+    media_type: str = Field(description="by its content", examples=["image/jpeg"])
+    size_bytes: int = Field(examples=[527940])
+    sha256: str = Field(examples=["9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"])
+    created_at: datetime
+    links: dict[str, str] = Field(examples=[{"self": f"{FILES}/{_ID}", "content": f"{FILES}/{_ID}/content"}])
+
+
+class JobView(BaseModel):
+    """A job."""
+
+    id: str = Field(examples=[_ID])
+    processor: str = Field(examples=["image.thumbnail"])
+    params: dict[str, Any] = Field(examples=[{"width": 800}])
+    state: State
+    priority: int = Field(description="of two jobs that are ready, the higher one runs first", examples=[0])
+    progress: ProgressView
+    attempt: int = Field(description="attempts begun", examples=[1])
+    max_attempts: int = Field(examples=[3])
+    timeout_s: float = Field(description="limit of one attempt", examples=[600])
+    created_at: datetime
+    run_after: datetime = Field(description="not before this instant")
+    started_at: datetime | None = Field(description="begin of the last attempt")
+    finished_at: datetime | None
+    inputs: list[FileView]
+    outputs: list[FileView]
+    result: Any = Field(description="what the processor returned")
+    error: JobErrorView | None
+    metadata: dict[str, Any] = Field(description="yours", examples=[{"order": 17}])
+    links: dict[str, str] = Field(examples=[{"self": f"{JOBS}/{_ID}", "cancel": f"{JOBS}/{_ID}/cancel"}])
+
+
+class JobPage(BaseModel):
+    """Jobs, the newest first; `next_cursor` asks for the next page, and is null on the last."""
+
+    items: list[JobView]
+    next_cursor: str | None
+
+
+class ProcessorView(BaseModel):
+    """A processor."""
+
+    name: str = Field(examples=["image.thumbnail"])
+    summary: str
+    accepts: list[str] = Field(description="media types; `*` stands for any", examples=[["image/jpeg"]])
+    params_schema: dict[str, Any] = Field(description="JSON Schema of the params")
+    runs_in: Literal["loop", "child"] = Field(description="on the event loop, or in a child process")
+    limits: dict[str, float | None] = Field(
+        examples=[{"min_files": 1, "max_files": 1, "timeout_s": 600, "max_attempts": 3}]
+    )
+    links: dict[str, str]
+
+
+class ProcessorList(BaseModel):
+    """All processors of this server."""
+
+    items: list[ProcessorView]
+
+
+def file_view(file: File) -> FileView:
+    """Return the answer for a file."""
+    own = f"{FILES}/{file.id}"
+    return FileView(
+        id=file.id,
+        name=file.name,
+        media_type=file.media_type,
+        size_bytes=file.size_bytes,
+        sha256=file.sha256,
+        created_at=file.created_at,
+        links={"self": own, "content": f"{own}/content"},
+    )
+
+
+def job_view(record: JobRecord) -> JobView:
+    """Return the answer for a job."""
+    job, own = record.job, f"{JOBS}/{record.job.id}"
+    return JobView(
+        id=job.id,
+        processor=job.processor,
+        params=job.params,
+        state=State(job.state),
+        priority=job.priority,
+        progress=ProgressView(fraction=job.progress_fraction, message=job.progress_message),
+        attempt=job.attempt,
+        max_attempts=job.max_attempts,
+        timeout_s=job.timeout_s,
+        created_at=job.created_at,
+        run_after=job.run_after,
+        started_at=job.started_at,
+        finished_at=job.finished_at,
+        inputs=[file_view(file) for file in record.inputs],
+        outputs=[file_view(file) for file in record.outputs],
+        result=job.result,
+        error=None if job.error is None else JobErrorView(**job.error),
+        metadata=job.metadata_,
+        links={"self": own, "cancel": f"{own}/cancel", "retry": f"{own}/retry"},
+    )
+
+
+def processor_view(processor: Processor, settings: Settings) -> ProcessorView:
+    """Return the answer for a processor; its limits are complete with the server's own."""
+    return ProcessorView(
+        name=processor.name,
+        summary=processor.summary,
+        accepts=list(processor.accepts),
+        params_schema=processor.params_schema,
+        runs_in=processor.lane,
+        limits={
+            "min_files": processor.min_files,
+            "max_files": settings.max_files if processor.max_files is None else processor.max_files,
+            "timeout_s": processor.timeout_s or settings.job_timeout_s,
+            "max_attempts": processor.max_attempts or settings.job_max_attempts,
+        },
+        links={"self": f"{PROCESSORS}/{processor.name}"},
+    )

@@ -1,0 +1,57 @@
+"""From the database to the queue: whatever is ready gets its ticket, at the start and ever after."""
+
+from collections.abc import Mapping, Sequence
+
+from service.clock import Clock
+from service.queues.base import JobQueue, Ticket
+from service.store.jobs import Jobs
+
+TICK_S = 0.25
+_SLICE = 1000
+_TICKS_BETWEEN_LOOKS = 20
+
+
+class Stager:
+    """Feeds the queue. `lanes` names the processors of each lane; `capacity` is what the queue holds of one."""
+
+    def __init__(
+        self, jobs: Jobs, queue: JobQueue, lanes: Mapping[str, Sequence[str]], capacity: int, clock: Clock
+    ) -> None:
+        self._jobs = jobs
+        self._queue = queue
+        self._lanes = lanes
+        self._capacity = capacity
+        self._clock = clock
+        self._ticks = 0
+
+    async def tick(self) -> None:
+        """Make ready what is due, and now and then look for what was never offered."""
+        staged = await self._stage_due()
+        if staged or self._ticks % _TICKS_BETWEEN_LOOKS == 0:
+            await self.restock_all()
+        self._ticks += 1
+
+    async def feed(self) -> None:
+        """Refill each lane whenever it runs low, for ever."""
+        while True:
+            for lane in await self._queue.wait_hungry():
+                await self._restock(lane)
+
+    async def restock_all(self) -> None:
+        """Offer the first of every lane's backlog."""
+        for lane in self._lanes:
+            await self._restock(lane)
+
+    async def _stage_due(self) -> bool:
+        due, now = await self._jobs.find_next_due(), self._clock.now()
+        if due is None or due > now:
+            return False
+        while await self._jobs.stage(now, _SLICE) == _SLICE:
+            pass
+        return True
+
+    async def _restock(self, lane: str) -> None:
+        seen = self._queue.refused(lane)
+        ready = await self._jobs.list_ready(self._lanes[lane], self._capacity)
+        tickets = [Ticket(one.id, one.priority, lane) for one in ready]
+        self._queue.restock(lane, tickets, seen, complete=len(tickets) < self._capacity)
