@@ -12,6 +12,7 @@ import structlog
 
 from service.boot_folder import BootFolder
 from service.clock import Clock, SystemClock
+from service.errors import FilemillError
 from service.intake.receive import Receiver
 from service.intake.submit import Intake
 from service.ownership import owned
@@ -91,6 +92,7 @@ async def open_runtime(settings: Settings, clock: Clock | None = None) -> AsyncI
         pruner = Pruner(jobs, files, storage, settings, clock)
 
         await Rescuer(jobs, boot_id, clock).rescue()
+        stack.push_async_callback(_release, jobs, boot_id, clock)
         pool = await stack.enter_async_context(Pool(lanes, queue, executor, settings.shutdown_grace_s))
         await stack.enter_async_context(
             _background(
@@ -154,6 +156,14 @@ async def _background(*duties: Coroutine[Any, Any, None]) -> AsyncIterator[None]
 def _log_failure(task: asyncio.Task[None]) -> None:
     if not task.cancelled() and (error := task.exception()) is not None:
         log.error("background duty ended", duty=task.get_name(), exc_info=error)
+
+
+async def _release(jobs: Jobs, boot_id: str, clock: Clock) -> None:
+    """Put back what a consumer had claimed, and could not begin, when it was stopped."""
+    try:
+        await jobs.release(boot_id, clock.now())
+    except FilemillError as error:
+        log.warning("jobs not released; the next start rescues them", error=error.detail)
 
 
 async def _sweep(pruner: Pruner, boot_id: str, *folders: BootFolder) -> None:

@@ -1,6 +1,5 @@
 """From a request body to fields, and bytes that are durable in the storage."""
 
-import json
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -13,6 +12,7 @@ from service.errors import (
     TooManyPartsError,
 )
 from service.intake.incoming import Incoming, bounded, read_small
+from service.intake.json_text import parse_json
 from service.intake.multipart import Event, MultipartReader, PartBegin, PartData, PartEnd
 from service.settings import Settings
 from service.storage.base import Storage, Upload
@@ -149,6 +149,6 @@ async def _data_of(events: AsyncIterator[Event], reader: MultipartReader) -> Asy
 
 def _parse_json(body: bytes) -> Any:
     try:
-        return json.loads(body)
-    except (ValueError, RecursionError) as error:
+        return parse_json(body)
+    except ValueError as error:
         raise InvalidRequestError(f"the body is not JSON: {error}") from None

@@ -1,14 +1,25 @@
 """The fields of a submission, whichever way they came."""
 
-import json
 from collections.abc import Mapping
-from typing import Any
+from datetime import UTC, datetime
+from typing import Annotated, Any
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
 
 from service.errors import FieldError, InvalidRequestError
+from service.intake.json_text import parse_json
 
 _JSON_FIELDS = frozenset({"params", "metadata"})
+
+
+def _utc(instant: datetime) -> datetime:
+    try:
+        return instant.astimezone(UTC)
+    except OverflowError:
+        raise ValueError("in UTC it lies outside of the years 1 to 9999") from None
+
+
+Instant = Annotated[AwareDatetime, AfterValidator(_utc)]
 
 
 class Submission(BaseModel):
@@ -21,7 +32,7 @@ class Submission(BaseModel):
         default_factory=dict, description="its params, a JSON object", examples=[{"width": 800}]
     )
     priority: int = Field(0, ge=-1000, le=1000, description="of two jobs that are ready, the higher one runs first")
-    run_after: AwareDatetime | None = Field(None, description="not before this instant, with its time zone")
+    run_after: Instant | None = Field(None, description="not before this instant, with its time zone")
     max_attempts: int | None = Field(None, ge=1, le=100, description="attempts in all; default: the processor's")
     timeout_s: float | None = Field(
         None, gt=0, le=604_800, description="limit of an attempt in seconds; default: the processor's"
@@ -64,8 +75,8 @@ def from_values(values: Any) -> Submission:
 
 def _json_object(name: str, text: str) -> dict[str, Any]:
     try:
-        value = json.loads(text)
-    except (ValueError, RecursionError) as error:
+        value = parse_json(text)
+    except ValueError as error:
         raise _not_an_object(name, f"it is not JSON: {error}") from None
     if not isinstance(value, dict):
         raise _not_an_object(name, f"it is not a JSON object, but a {type(value).__name__}")

@@ -11,7 +11,6 @@ from service.processors.base import Fail, InputFile, JobContext, processor
 
 MAX_PIXELS = 200_000_000
 MAX_SIDE = 16_383  # the most that WebP can hold
-_NO_LIMIT = 10_000_000  # VIPS_MAX_COORD
 _LOADERS = {"jpegload", "pngload", "webpload", "gifload", "tiffload", "heifload"}
 _TURNED = {5, 6, 7, 8}  # EXIF orientations that swap width and height
 
@@ -53,17 +52,22 @@ def thumbnail(
     for number, file in enumerate(job.files):
         job.progress(number / len(job.files), file.name)
         header = _header(file)
-        picture = _shrink(file, header, _box(width, height, fit), fit, grow=enlarge)
-        name = names.take(f"{_stem(file.name)}-{width}w", _SUFFIXES[format])
-        path = job.output(name)
-        _save(picture, str(path), format, quality)
-        size = {"width": picture.width, "height": picture.height, "size_bytes": path.stat().st_size}
+        picture = _shrunk(file, header, _box(width, height, fit), fit, grow=enlarge)
+        content = _encoded(file, picture, format, quality)
+        name = names.take(f"{_stem(file.name)}-{width}w", _SAVERS[format][0])
+        job.output(name).write_bytes(content)
+        size = {"width": picture.width, "height": picture.height, "size_bytes": len(content)}
         images.append({"name": name, "format": format, **size, "source": _size_as_seen(header)})
     job.progress(1)
     return {"images": images}
 
 
-_SUFFIXES: dict[Format, str] = {"jpeg": ".jpg", "webp": ".webp", "png": ".png", "avif": ".avif"}
+_SAVERS: dict[Format, tuple[str, dict[str, Any]]] = {
+    "jpeg": (".jpg", {"optimize_coding": True}),
+    "webp": (".webp", {}),
+    "png": (".png", {}),
+    "avif": (".avif", {"effort": 2}),
+}
 
 
 # ---- names
@@ -137,12 +141,12 @@ def _size_as_seen(header: Any) -> dict[str, int]:
 
 def _box(width: int, height: int | None, fit: Fit) -> tuple[int, int]:
     if height is None:
-        return width, _NO_LIMIT if fit == "contain" else width
+        return width, MAX_SIDE if fit == "contain" else width
     return width, height
 
 
-def _shrink(file: InputFile, header: Any, box: tuple[int, int], fit: Fit, *, grow: bool) -> Any:
-    """Return the thumbnail, decoded: from here on, nothing is wrong with the file.
+def _shrunk(file: InputFile, header: Any, box: tuple[int, int], fit: Fit, *, grow: bool) -> Any:
+    """Return the thumbnail, not yet decoded.
 
     Raises:
         Fail: the image is broken, or the thumbnail would have too many pixels.
@@ -159,31 +163,34 @@ def _shrink(file: InputFile, header: Any, box: tuple[int, int], fit: Fit, *, gro
     source = vips.Source.new_from_file(str(file.path))
     try:
         image = vips.Image.thumbnail_source(source, box[0], height=box[1], **options)
-        if image.width * image.height > MAX_PIXELS:
-            raise Fail("the thumbnail would have too many pixels; ask for a smaller box", code="too_many_pixels")
         if image.interpretation not in {"srgb", "b-w"}:
             image = image.colourspace("srgb")
-        return image.copy_memory()
     except vips.Error as error:
         raise _invalid(file, error) from None
+    if image.width * image.height > MAX_PIXELS:
+        raise Fail("the thumbnail would have too many pixels; ask for a smaller box", code="too_many_pixels")
+    return image
 
 
-def _save(picture: Any, path: str, format: Format, quality: int) -> None:  # noqa: A002
-    """Write the picture, without metadata."""
+def _encoded(file: InputFile, picture: Any, format: Format, quality: int) -> bytes:  # noqa: A002
+    """Decode, shrink and encode the picture in one pass, into memory, without metadata.
+
+    Raises:
+        Fail: the image is broken, or the format cannot be written here.
+    """
     vips = _vips()
     if picture.hasalpha() and format == "jpeg":
         picture = picture.flatten(background=[255, 255, 255])
-    match format:
-        case "jpeg":
-            picture.jpegsave(path, Q=quality, keep="none", optimize_coding=True)
-        case "webp":
-            picture.webpsave(path, Q=quality, keep="none")
-        case "png":
-            picture.pngsave(path, keep="none")
-        case "avif":
-            if not vips.type_find("VipsOperation", "heifsave"):
-                raise Fail("this server cannot write avif", code="format_unavailable")
-            picture.heifsave(path, Q=quality, compression="av1", effort=2, keep="none")
+    if format == "avif" and not vips.type_find("VipsOperation", "heifsave_buffer"):
+        raise Fail("this server cannot write avif", code="format_unavailable")
+    suffix, options = _SAVERS[format]
+    if format != "png":
+        options = {**options, "Q": quality}
+    try:
+        content: bytes = picture.write_to_buffer(suffix, keep="none", **options)
+    except vips.Error as error:
+        raise _invalid(file, error) from None
+    return content
 
 
 def _invalid(file: InputFile, error: Exception) -> Fail:

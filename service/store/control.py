@@ -43,6 +43,14 @@ class Rescue:
 
 
 @dataclass(frozen=True, slots=True)
+class Release:
+    """Whatever `worker_id` still has is to be put back: it stops, and runs nothing any more."""
+
+    worker_id: str
+    at: datetime
+
+
+@dataclass(frozen=True, slots=True)
 class Staging:
     """Jobs whose moment has come are to be made ready."""
 
@@ -78,6 +86,14 @@ async def retry_jobs(connection: AsyncConnection, items: Sequence[Order]) -> Seq
 async def rescue_jobs(connection: AsyncConnection, items: Sequence[Rescue]) -> Sequence[int]:
     """Queue what dead workers ran, or fail it where no attempt is left; return how many jobs that were."""
     return [await _rescue(connection, item) for item in items]
+
+
+async def release_jobs(connection: AsyncConnection, items: Sequence[Release]) -> Sequence[int]:
+    """Queue what a worker that stops has left, without counting the attempt; return how many jobs that were."""
+    uncounted = {"worker_id": None, "scheduled": False, "attempt": jobs.c.attempt - 1}
+    return [
+        await _move(connection, Move.RELEASE, item, uncounted, jobs.c.worker_id == item.worker_id) for item in items
+    ]
 
 
 async def stage_jobs(connection: AsyncConnection, items: Sequence[Staging]) -> Sequence[int]:

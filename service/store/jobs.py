@@ -15,7 +15,17 @@ from service.errors import JobNotFoundError, UnknownFileError
 from service.states import TERMINAL, TRANSITIONS, State
 from service.store.additions import add_jobs, job_row
 from service.store.changes import Changes
-from service.store.control import Order, Rescue, Staging, cancel_jobs, rescue_jobs, retry_jobs, stage_jobs
+from service.store.control import (
+    Order,
+    Release,
+    Rescue,
+    Staging,
+    cancel_jobs,
+    release_jobs,
+    rescue_jobs,
+    retry_jobs,
+    stage_jobs,
+)
 from service.store.database import Database
 from service.store.ids import first_id_at
 from service.store.models import Event, File, IdempotencyKey, Job, JobFile
@@ -96,6 +106,10 @@ class Jobs:
     async def rescue(self, worker_id: str, at: datetime, limit: int) -> int:
         """Take running jobs from every worker but this one; return how many."""
         return await self._writer.write(rescue_jobs, Rescue(worker_id, at, limit))
+
+    async def release(self, worker_id: str, at: datetime) -> int:
+        """Put back what this worker still has, as if it had not been claimed; return how many jobs that were."""
+        return await self._writer.write(release_jobs, Release(worker_id, at))
 
     async def stage(self, at: datetime, limit: int) -> int:
         """Make jobs ready whose moment has come; return how many."""

@@ -1,0 +1,165 @@
+"""Running on the event loop, and what an attempt comes to."""
+
+import asyncio
+import math
+from typing import Any
+
+import pytest
+
+from service.processors.base import Fail, JobContext, LogNote, Note, ProgressNote, Retry, Snooze, processor
+from service.worker.runner import (
+    Assignment,
+    Broke,
+    LoopRunner,
+    Postponed,
+    Refused,
+    Returned,
+    context_of,
+    returned,
+    timed_out,
+    verdict_of,
+)
+
+
+@pytest.fixture
+def assign(tmp_path):
+    """Return a function that makes an assignment of an async function."""
+
+    def make(function, *, timeout_s=10.0, **params):
+        one = processor("t.one", min_files=0)(function)
+        return Assignment("job-1", 2, 3, one, one.check_params(params), {"a": 1}, (), tmp_path, timeout_s)
+
+    return make
+
+
+def ignore(_note):
+    pass
+
+
+def _nothing(_job):
+    pass
+
+
+# ---- the loop
+
+
+async def test_the_result_and_the_outputs_are_returned(assign):
+    async def function(job: JobContext, text: str) -> dict[str, Any]:
+        job.output("a.txt").write_text(text)
+        return {"attempt": job.attempt, "of": job.max_attempts, "metadata": job.metadata}
+
+    verdict: Any = await LoopRunner().run(assign(function, text="hello"), ignore)
+    assert verdict.result == {"attempt": 2, "of": 3, "metadata": {"a": 1}}
+    assert [(output.name, output.path.read_text()) for output in verdict.outputs] == [("a.txt", "hello")]
+
+
+async def test_notes_are_passed_on_at_once_and_fractions_are_clipped(assign):
+    async def function(job: JobContext) -> None:
+        job.progress(7)
+        job.progress(-1, "words")
+        job.log("line", size=3)
+
+    notes: list[Note] = []
+    await LoopRunner().run(assign(function), notes.append)
+    assert notes == [ProgressNote(1.0, ""), ProgressNote(0.0, "words"), LogNote("line", {"size": 3})]
+
+
+async def test_an_attempt_that_takes_too_long_is_stopped(assign):
+    stopped = asyncio.Event()
+
+    async def function(_job: JobContext) -> None:
+        try:
+            await asyncio.Event().wait()
+        finally:
+            stopped.set()
+
+    verdict: Any = await LoopRunner().run(assign(function, timeout_s=0.01), ignore)
+    assert verdict == timed_out(0.01)
+    assert stopped.is_set()
+
+
+async def test_a_timeout_error_of_the_processor_is_its_own_failure(assign):
+    async def function(_job: JobContext) -> None:
+        raise TimeoutError("the other side")
+
+    verdict: Any = await LoopRunner().run(assign(function), ignore)
+    assert (verdict.code, verdict.message) == ("failed", "TimeoutError: the other side")
+
+
+async def test_cancellation_passes_through(assign):
+    started = asyncio.Event()
+
+    async def function(_job: JobContext) -> None:
+        started.set()
+        await asyncio.Event().wait()
+
+    runner = LoopRunner()
+    run = asyncio.create_task(runner.run(assign(function), ignore))
+    await started.wait()
+    run.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await run
+    await runner.aclose()
+
+
+# ---- verdicts
+
+
+@pytest.mark.parametrize(
+    ("error", "verdict"),
+    [
+        (Fail("no good", code="bad_thing"), Refused("bad_thing", "no good")),
+        (Fail("no good"), Refused("failed", "no good")),
+        (Snooze(5), Postponed(5)),
+        (Retry("later", delay_s=5), Broke("failed", "later", delay_s=5)),
+        (Retry(), Broke("failed", "the processor asked for a retry")),
+    ],
+)
+def test_each_instruction_has_its_verdict(error, verdict):
+    assert verdict_of(error) == verdict
+
+
+def test_any_other_exception_breaks_the_attempt_with_a_traceback():
+    with pytest.raises(KeyError) as caught:
+        {"": 0}["x" * 5000]
+    verdict: Any = verdict_of(caught.value)
+    assert verdict.code == "failed"
+    assert verdict.message.startswith("KeyError: 'xxx")
+    assert len(verdict.message) == 2000
+    assert len(verdict.facts["traceback"]) <= 8000
+
+
+@pytest.mark.parametrize("result", [object(), math.nan, {1, 2}, b"bytes", {("a",): 1}])
+def test_a_result_that_is_not_json_is_refused(assign, result):
+    job = context_of(assign(_nothing), ignore)
+    verdict: Any = returned(result, job)
+    assert verdict.code == "invalid_result"
+
+
+@pytest.mark.parametrize("result", [None, 1, 1.5, "é", [1, {"a": None}], {"a": [True]}])
+def test_a_result_that_is_json_is_returned(assign, result):
+    assert returned(result, context_of(assign(_nothing), ignore)) == Returned(result)
+
+
+def test_an_output_must_be_a_file_and_no_link(assign, tmp_path):
+    (tmp_path / "secret").write_text("secret")
+    for prepare in (
+        _nothing,
+        lambda path: path.mkdir(),
+        lambda path: path.symlink_to(tmp_path / "secret"),
+    ):
+        job = context_of(assign(_nothing), ignore)
+        path = job.output("a.txt")
+        prepare(path)
+        verdict: Any = returned(None, job)
+        assert verdict.code == "missing_output"
+        path.rmdir() if path.is_dir() else path.unlink(missing_ok=True)
+
+
+@pytest.mark.parametrize("name", ["../../etc/passwd", "/etc/passwd", "a\0b", "", ".." * 500, "con", "a." + "x" * 300])
+def test_no_name_of_an_output_leads_out_of_the_folder(assign, name):
+    job = context_of(assign(_nothing), ignore)
+    path = job.output(name)
+    path.write_text("here")
+    assert path.parent == job.folder
+    assert job.outputs[0].name == name
