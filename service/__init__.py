@@ -1,5 +1,6 @@
 """Filemill: what a processor's author imports."""
 
 from service.processors.base import Fail, InputFile, JobContext, Processor, Retry, Snooze, processor
+from service.processors.dependencies import Depends
 
-__all__ = ["Fail", "InputFile", "JobContext", "Processor", "Retry", "Snooze", "processor"]
+__all__ = ["Depends", "Fail", "InputFile", "JobContext", "Processor", "Retry", "Snooze", "processor"]

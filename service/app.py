@@ -5,8 +5,8 @@ import json
 import logging
 import signal
 import socket
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator, Collection, Iterator
+from contextlib import asynccontextmanager, contextmanager, suppress
 from pathlib import Path
 from types import FrameType
 
@@ -19,12 +19,20 @@ from service.logs import set_up_logs
 from service.runtime import open_runtime
 from service.settings import Settings
 from service.version import version
-from service.web import files, health, jobs, processors
+from service.web import events, files, health, jobs, processors, remedies, stats
+from service.web.dashboard import pages
+from service.web.header_limit import BoundedHttpProtocol, HeaderLimit
+from service.web.openapi import add_document
 from service.web.problems import add_problem_handlers
+from service.web.prompt_close import PromptClose
 
 log = structlog.get_logger()
 
-_ROUTERS = (jobs.router, files.router, processors.router, health.router)
+_CUT_OFF_S = 2.0
+_ROUTERS = (
+    jobs.router, files.router, events.router, stats.router, processors.router, health.router, remedies.router,
+    pages.router,
+)  # fmt: skip
 
 
 def create_app(settings: Settings) -> FastAPI:
@@ -44,10 +52,14 @@ def create_app(settings: Settings) -> FastAPI:
         version=version(),
         summary="Takes files over HTTP, answers at once, and processes them in the background without losing one.",
         lifespan=lifespan,
+        telemetry={"tracing": False, "metrics": False, "logs": False},  # it asks the environment at each request
     )
+    app.state.trials = health.Trials()
     for router in _ROUTERS:
         app.include_router(router)
     add_problem_handlers(app)
+    add_document(app)
+    app.add_middleware(HeaderLimit)
     return app
 
 
@@ -56,6 +68,7 @@ def serve(settings: Settings) -> None:
 
     Raises:
         StartError: the service cannot start.
+        SystemExit: nor is it known why.
     """
     set_up_logs(settings.log_level, settings.log_format)
     # uvicorn hears these signals first, and passes them on when it is done: that is no reason to die of them
@@ -64,16 +77,23 @@ def serve(settings: Settings) -> None:
     with _bound(settings.host, settings.port) as listener:
         app = create_app(settings)
         config = uvicorn.Config(
-            app,
+            PromptClose(app),
+            http=BoundedHttpProtocol,
             lifespan="on",
             log_config=None,
             access_log=False,
             timeout_graceful_shutdown=max(int(settings.shutdown_grace_s), 1),
         )
-        logging.getLogger("uvicorn.error").addFilter(_is_not_ours)
-        asyncio.run(_Server(config, app, settings).serve([listener]))
+        logging.getLogger("uvicorn.error").addFilter(lambda record: _is_news(record, app))
+        server = _Server(config, app, settings)
+        # not with asyncio.run, whose loop is the slow one: uvicorn takes uvloop, where it is installed;
+        # SystemExit is how it ends when the lifespan could not start
+        with suppress(SystemExit), asyncio.Runner(loop_factory=config.get_loop_factory()) as runner:
+            runner.run(server.serve([listener]))
     if (error := getattr(app.state, "start_error", None)) is not None:
         raise error
+    if not server.started:
+        raise SystemExit(1)  # the log has the traceback
 
 
 class _Server(uvicorn.Server):
@@ -90,10 +110,13 @@ class _Server(uvicorn.Server):
         if self.started and sockets:
             url = _url(sockets[0])
             _write_address(self._address, url)
-            log.info("serving", url=url, docs=f"{url}/docs", data_dir=str(self._address.parent.resolve()))
+            registry = self._app.state.runtime.registry
+            log.info("processors loaded", catalogue=len(registry) - len(registry.own), own=registry.own)
+            folder = str(self._address.parent.resolve())
+            log.info("serving", dashboard=url, docs=f"{url}/docs", data_dir=folder)
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        """Begin to stop: called by the signal handler."""
+        """Begin to stop, and the second time make haste: called by the signal handler."""
         super().handle_exit(sig, frame)
         if self.started:
             self._loop.call_soon_threadsafe(self._app.state.runtime.begin_stop)
@@ -101,14 +124,27 @@ class _Server(uvicorn.Server):
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         log.info("stopping")
         await super().shutdown(sockets)
+        if self.force_exit:  # then uvicorn leaves all as it is, but what runs is still to be put back
+            await _cut_off(self.server_state.tasks)
+            await self.lifespan.shutdown()
         self._address.unlink(missing_ok=True)
+        log.info("stopped", put_back=self._app.state.runtime.put_back())
+
+
+async def _cut_off(requests: Collection[asyncio.Task[None]]) -> None:
+    """End the requests that are on their way; each clears away what it began."""
+    for request in (waited := list(requests)):
+        request.cancel()
+    if waited:
+        await asyncio.wait(waited, timeout=_CUT_OFF_S)
 
 
 @contextmanager
 def _bound(host: str, port: int) -> Iterator[socket.socket]:
     """Bind the address before anything else, so that a taken port is told at once."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    with socket.socket(family) as listener:
+    # the protocol is spelled out because asyncio sets TCP_NODELAY only where it sees it: 40 ms for each answer
+    with socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP) as listener:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             listener.bind((host, port))
@@ -131,6 +167,11 @@ def _write_address(path: Path, url: str) -> None:
     temporary.replace(path)
 
 
-def _is_not_ours(record: logging.LogRecord) -> bool:
-    """Keep out uvicorn's traceback of a `StartError`, which is raised, and told in a sentence, by `serve`."""
-    return "StartError" not in (text := record.getMessage()) and "service.errors." not in text
+def _is_news(record: logging.LogRecord, app: FastAPI) -> bool:
+    """Keep out tracebacks of what is no accident.
+
+    A reason not to start is told in a sentence by the command. Requests that are cut off because the grace is over
+    have been counted in a line before.
+    """
+    error = record.exc_info[1] if record.exc_info else None
+    return not hasattr(app.state, "start_error") and not isinstance(error, asyncio.CancelledError)

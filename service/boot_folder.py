@@ -2,27 +2,27 @@
 
 import os
 import shutil
-from collections.abc import Iterable
 from pathlib import Path
 
 import aiofiles.os
 
 
 class BootFolder:
-    """`parent/<boot>`: what a server that was killed left beside it is nobody's."""
+    """`parent/<end of the boot's id>`: what a server that was killed left beside it is nobody's.
+
+    The name is short because processors make sockets below it, and the path of one has at most 107 bytes (unix(7)).
+    """
 
     def __init__(self, parent: Path, boot: str) -> None:
-        self.path = parent / boot
+        self.path = parent / boot[-8:]
         self.path.mkdir(parents=True, exist_ok=True)
 
     async def sweep(self) -> None:
         """Delete the folders of every other start."""
-        await aiofiles.os.wrap(_delete_all)(self._others())
+        await aiofiles.os.wrap(self._delete_others)()
 
-    def _others(self) -> Iterable[Path]:
-        return (Path(entry) for entry in os.scandir(self.path.parent) if entry.name != self.path.name)
-
-
-def _delete_all(folders: Iterable[Path]) -> None:
-    for folder in folders:
-        shutil.rmtree(folder, ignore_errors=True)
+    def _delete_others(self) -> None:
+        with os.scandir(self.path.parent) as entries:
+            for entry in entries:
+                if entry.name != self.path.name:
+                    shutil.rmtree(entry.path, ignore_errors=True)

@@ -28,5 +28,8 @@ class SystemClock:
 
 
 def later(instant: datetime, seconds: float) -> datetime:
-    """Return the instant that is `seconds` after `instant`."""
-    return instant + timedelta(seconds=seconds)
+    """Return the instant that is `seconds` after `instant`, or the last that there is."""
+    try:
+        return instant + timedelta(seconds=seconds)
+    except OverflowError:
+        return datetime.max.replace(tzinfo=UTC)

@@ -66,6 +66,12 @@ class InvalidCursorError(BadRequestError):
     code = "invalid_cursor"
 
 
+class InvalidEventIdError(BadRequestError):
+    """The event is not one that this server sent."""
+
+    code = "invalid_event_id"
+
+
 class ClientDisconnectedError(BadRequestError):
     """The client went away before the body was complete."""
 
@@ -76,6 +82,13 @@ class UploadStalledError(FilemillError):
     """The body stopped arriving."""
 
     code = "upload_stalled"
+    http_status = 408
+
+
+class HeadersStalledError(FilemillError):
+    """The headers of the request stopped arriving."""
+
+    code = "headers_stalled"
     http_status = 408
 
 
@@ -102,6 +115,13 @@ class PartHeadersTooLargeError(FilemillError):
     """The headers of a part are larger than the server takes."""
 
     code = "part_headers_too_large"
+    http_status = 431
+
+
+class RequestHeadersTooLargeError(FilemillError):
+    """The headers of the request are larger than the server takes."""
+
+    code = "request_headers_too_large"
     http_status = 431
 
 
@@ -137,6 +157,12 @@ class MediaTypeNotAcceptedError(InvalidRequestError):
     code = "media_type_not_accepted"
 
 
+class ProcessorUnavailableError(InvalidRequestError):
+    """The processor needs something that is not installed here."""
+
+    code = "processor_unavailable"
+
+
 class UnknownFileError(InvalidRequestError):
     """A file that the job names is not stored here."""
 
@@ -170,6 +196,13 @@ class NotFoundError(FilemillError):
     http_status = 404
 
 
+class MethodNotAllowedError(FilemillError):
+    """The address does not take this method."""
+
+    code = "method_not_allowed"
+    http_status = 405
+
+
 class UnknownProcessorError(NotFoundError):
     """There is no such processor."""
 
@@ -199,6 +232,12 @@ class WrongStateError(ConflictError):
     """The job's state forbids this."""
 
     code = "wrong_state"
+
+
+class InputGoneError(ConflictError):
+    """An input file of the job was deleted."""
+
+    code = "input_gone"
 
 
 class FileInUseError(ConflictError):
@@ -268,6 +307,12 @@ class DatabaseTooNewError(StartError):
     """The database was written by a newer version."""
 
     code = "database_too_new"
+
+
+class DatabaseMissingError(StartError):
+    """The database is gone, and its files are still there."""
+
+    code = "database_missing"
 
 
 class ProcessorLoadError(StartError):

@@ -2,30 +2,34 @@
 
 import logging
 import sys
+from contextlib import suppress
 from typing import Any, Literal
 
 import structlog
 
+_FRAMES = structlog.tracebacks.ExceptionDictTransformer(show_locals=False)  # locals hold contents and passwords
+
 
 def set_up_logs(level: str, form: Literal["text", "json"]) -> None:
     """Send every log line of the process, uvicorn's too, to standard error in one form."""
+    stream: Any = _LossyErrors()
     shared: list[Any] = [
         structlog.stdlib.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
         structlog.processors.StackInfoRenderer(),
     ]
     last: list[Any] = (
-        [structlog.processors.dict_tracebacks, structlog.processors.JSONRenderer()]
+        [structlog.processors.ExceptionRenderer(_FRAMES), structlog.processors.JSONRenderer()]
         if form == "json"
         else [structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty(), exception_formatter=_plain)]
     )
     structlog.configure(
         processors=[*shared, *last],
         wrapper_class=structlog.make_filtering_bound_logger(level),
-        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        logger_factory=structlog.PrintLoggerFactory(stream),
         cache_logger_on_first_use=True,
     )
-    handler = logging.StreamHandler(sys.stderr)
+    handler = logging.StreamHandler(stream)
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
             foreign_pre_chain=shared,
@@ -33,6 +37,18 @@ def set_up_logs(level: str, form: Literal["text", "json"]) -> None:
         )
     )
     logging.basicConfig(handlers=[handler], level=logging.WARNING, force=True)
+
+
+class _LossyErrors:
+    """Standard error. A line that cannot be written is lost: a full disk must not become a failed request."""
+
+    def write(self, text: str) -> None:
+        with suppress(OSError):
+            sys.stderr.write(text)
+
+    def flush(self) -> None:
+        with suppress(OSError):
+            sys.stderr.flush()
 
 
 def _plain(stream: Any, info: Any) -> None:

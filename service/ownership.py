@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from service.durable_folder import make_folder
 from service.errors import DataDirLockedError, StartError
 
 
@@ -19,7 +20,7 @@ def owned(data_dir: Path) -> Iterator[None]:
         StartError: the folder cannot be made or written.
     """
     try:
-        data_dir.mkdir(parents=True, exist_ok=True)
+        make_folder(data_dir)
         file = (data_dir / "filemill.lock").open("a+")
     except OSError as error:
         raise StartError(f"the data folder {data_dir} cannot be used: {error.strerror}") from None

@@ -1,9 +1,9 @@
 """A running service without its web: the only place that picks implementations and puts the parts together."""
 
 import asyncio
-from collections.abc import AsyncIterator, Coroutine, Iterable, Iterator
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from contextlib import AsyncExitStack, aclosing, asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,36 +11,43 @@ from typing import Any
 import structlog
 
 from service.boot_folder import BootFolder
+from service.catalogue.server import server_settings
 from service.clock import Clock, SystemClock
-from service.errors import FilemillError
+from service.errors import DatabaseUnavailableError, FilemillError, StartError
 from service.intake.receive import Receiver
 from service.intake.submit import Intake
+from service.meters import Meters
 from service.ownership import owned
 from service.processors.registry import Registry, load_registry
 from service.queues.memory import MemoryQueue
 from service.settings import Settings
+from service.states import State
 from service.storage.base import Storage
 from service.storage.local import LocalStorage
-from service.store.changes import Changes
-from service.store.database import Database
+from service.store.feed import Feed
 from service.store.files import Files
 from service.store.ids import new_id
 from service.store.jobs import Jobs
-from service.store.migrate import upgrade
-from service.store.writer import Writer
+from service.store.open import Store, open_store
+from service.store.stats import Stats
 from service.worker.children import ChildRunner
 from service.worker.control import Control
 from service.worker.executor import Executor
+from service.worker.lag import measure_lag
+from service.worker.ledger import Ledger
 from service.worker.periodic import every
 from service.worker.pool import Pool
 from service.worker.pruner import Pruner
 from service.worker.rescuer import Rescuer
 from service.worker.runner import LoopRunner, Runner
 from service.worker.stager import TICK_S, Stager
+from service.worker.watchdog import LoopWatchdog
 
 log = structlog.get_logger()
 
 _THREADS = 32
+_WARM_AFTER_S = 1.0
+_CLEAR_S = 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,12 +63,18 @@ class Runtime:
     intake: Intake
     control: Control
     pool: Pool
-    changes: Changes
+    feed: Feed
+    stats: Stats
+    meters: Meters
+    let_go: Callable[[], None]
+    put_back: Callable[[], int]  # jobs that ran, or were about to, when it was told to stop; known once it has stopped
 
     def begin_stop(self) -> None:
-        """Claim no more, and let go the clients that wait for a job."""
+        """Claim no more, and let go the clients that wait for a job. Called again, wait for no job either."""
+        if self.pool.is_stopping:
+            self.pool.hurry()
         self.pool.stop()
-        self.changes.close()
+        self.let_go()
 
 
 @asynccontextmanager
@@ -71,72 +84,99 @@ async def open_runtime(settings: Settings, clock: Clock | None = None) -> AsyncI
     Raises:
         StartError: the folder is taken, the database is newer, or a processor cannot be loaded.
     """
-    clock = clock or SystemClock()
     registry = load_registry(settings.processors)
-    data_dir = settings.data_dir.resolve()
-    async with AsyncExitStack() as stack:
-        stack.enter_context(owned(data_dir))
-        stack.enter_context(_threads())
-        boot_id = new_id()
-        work = BootFolder(data_dir / "work", boot_id)
-        storage = LocalStorage(data_dir, boot_id, settings.min_free_bytes)
-        jobs, files, changes = await stack.enter_async_context(_open_store(data_dir / "filemill.db"))
-
-        lanes = {"loop": settings.consumers, "child": settings.child_processes}
-        queue = MemoryQueue(lanes, settings.queue_capacity)
-        children = ChildRunner(settings.child_processes, settings.processors)
-        stack.push_async_callback(children.aclose)
-        runners: dict[str, Runner] = {"loop": LoopRunner(), "child": children}
-        executor = Executor(boot_id, jobs, storage, registry, runners, work.path, settings=settings, clock=clock)
-        stager = Stager(jobs, queue, _names_by_lane(registry, lanes), settings.queue_capacity, clock)
-        pruner = Pruner(jobs, files, storage, settings, clock)
-
-        await Rescuer(jobs, boot_id, clock).rescue()
-        stack.push_async_callback(_release, jobs, boot_id, clock)
-        pool = await stack.enter_async_context(Pool(lanes, queue, executor, settings.shutdown_grace_s))
-        await stack.enter_async_context(
-            _background(
-                stager.feed(),
-                every(TICK_S, stager.tick),
-                every(settings.prune_interval_s, pruner.prune),
-                _sweep(pruner, boot_id, storage.incoming, work),
-            )
-        )
+    async with _open_ground(settings, clock or SystemClock()) as ground, _open_workers(ground, registry) as workers:
+        clock, store, storage, meters = ground.clock, ground.store, ground.storage, ground.meters
+        receiver = Receiver(storage, settings, clock)
         yield Runtime(
             settings=settings,
             clock=clock,
             registry=registry,
             storage=storage,
-            jobs=jobs,
-            files=files,
+            jobs=store.jobs,
+            files=store.files,
             intake=Intake(
-                Receiver(storage, settings, clock),
-                jobs,
-                files,
+                receiver,
+                store.jobs,
+                store.files,
                 registry,
-                queue,
+                workers.queue,
                 settings=settings,
+                meters=meters,
                 clock=clock,
             ),
-            control=Control(jobs, files, storage, registry, queue, executor, clock),
-            pool=pool,
-            changes=changes,
+            control=Control(store.jobs, store.files, storage, registry, workers.queue, workers.executor, clock),
+            pool=workers.pool,
+            feed=store.feed,
+            stats=store.stats,
+            meters=meters,
+            let_go=store.let_go,
+            put_back=lambda: workers.ledger.put_back,
         )
-        changes.close()
+
+
+@dataclass(frozen=True, slots=True)
+class _Ground:
+    """What everything stands on: the folder, locked, with its database and its files."""
+
+    settings: Settings
+    clock: Clock
+    boot_id: str
+    meters: Meters
+    store: Store
+    storage: LocalStorage
+    work: BootFolder
 
 
 @asynccontextmanager
-async def _open_store(path: Path) -> AsyncIterator[tuple[Jobs, Files, Changes]]:
-    before, after = await asyncio.to_thread(upgrade, path)
-    if before != after:
-        log.info("database migrated", path=str(path), before=before, after=after)
-    database = Database(path)
-    try:
-        async with Writer(database.writes) as writer:
-            changes = Changes()
-            yield Jobs(database, writer, changes), Files(database, writer), changes
-    finally:
-        await database.aclose()
+async def _open_ground(settings: Settings, clock: Clock) -> AsyncIterator[_Ground]:
+    data_dir, boot_id, meters = settings.data_dir.resolve(), new_id(), Meters()
+    durable = settings.durability == "full"
+    with owned(data_dir), _threads():
+        async with open_store(data_dir / "filemill.db", clock, meters.committed, durable=durable) as store:
+            # after the database: where there is a folder of files, a missing database has been lost
+            work = BootFolder(data_dir / "work", boot_id)
+            storage = LocalStorage(data_dir, boot_id, settings.min_free_bytes, durable=durable)
+            await _rescue(Rescuer(store.jobs, boot_id, clock), data_dir)
+            yield _Ground(settings, clock, boot_id, meters, store, storage, work)
+
+
+@dataclass(frozen=True, slots=True)
+class _Workers:
+    """What runs the jobs."""
+
+    queue: MemoryQueue
+    ledger: Ledger
+    executor: Executor
+    pool: Pool
+
+
+@asynccontextmanager
+async def _open_workers(ground: _Ground, registry: Registry) -> AsyncIterator[_Workers]:
+    settings, clock, boot_id, storage = ground.settings, ground.clock, ground.boot_id, ground.storage
+    jobs = ground.store.jobs
+    lanes = _lanes(registry, settings)
+    queue = MemoryQueue(lanes, settings.queue_capacity)
+    stager = Stager(jobs, queue, _names_by_lane(registry, lanes), settings.queue_capacity, clock)
+    pruner = Pruner(jobs, ground.store.files, storage, settings, clock)
+    ledger = Ledger(boot_id, jobs, storage, settings=settings, meters=ground.meters, clock=clock)
+    async with AsyncExitStack() as stack:
+        runners = await stack.enter_async_context(_open_runners(settings))
+        executor = Executor(ledger, storage, registry, runners, work=ground.work.path, settings=settings)
+        stack.push_async_callback(_release, ledger, jobs, boot_id, clock)
+        pool = await stack.enter_async_context(Pool(lanes, queue, executor, settings.shutdown_grace_s))
+        duties = _background(
+            ground.store.feed.run(),
+            measure_lag(ground.meters, clock),
+            stager.feed(),
+            every(TICK_S, stager.tick),
+            every(_CLEAR_S, executor.clear),
+            every(settings.prune_interval_s, pruner.prune),
+            _sweep(pruner, boot_id, storage.incoming, ground.work),
+            _warn_of_strangers(ground.store.stats, registry),
+        )
+        await stack.enter_async_context(duties)
+        yield _Workers(queue, ledger, executor, pool)
 
 
 @asynccontextmanager
@@ -158,12 +198,31 @@ def _log_failure(task: asyncio.Task[None]) -> None:
         log.error("background duty ended", duty=task.get_name(), exc_info=error)
 
 
-async def _release(jobs: Jobs, boot_id: str, clock: Clock) -> None:
+async def _rescue(rescuer: Rescuer, data_dir: Path) -> None:
+    """Take the first look into the jobs: whoever cannot read or write them here could not accept one either."""
+    try:
+        await rescuer.rescue()
+    except DatabaseUnavailableError as error:
+        raise StartError(f"the data folder {data_dir} cannot be used: {error.detail}") from error
+
+
+async def _release(ledger: Ledger, jobs: Jobs, boot_id: str, clock: Clock) -> None:
     """Put back what a consumer had claimed, and could not begin, when it was stopped."""
     try:
-        await jobs.release(boot_id, clock.now())
+        ledger.put_back += await jobs.release(boot_id, clock.now())
     except FilemillError as error:
         log.warning("jobs not released; the next start rescues them", error=error.detail)
+
+
+async def _warn_of_strangers(stats: Stats, registry: Registry) -> None:
+    """Say once how many jobs wait for processors that this server does not have."""
+    try:
+        queued = [one for one in await stats.count() if one.state is State.QUEUED]
+    except DatabaseUnavailableError:  # it is told wherever it matters
+        return
+    strangers = {one.processor: one.jobs for one in queued if one.processor not in registry}
+    if strangers:
+        log.warning("queued jobs have no processor here", jobs=sum(strangers.values()), processors=strangers)
 
 
 async def _sweep(pruner: Pruner, boot_id: str, *folders: BootFolder) -> None:
@@ -173,8 +232,40 @@ async def _sweep(pruner: Pruner, boot_id: str, *folders: BootFolder) -> None:
     await pruner.sweep(boot_id)
 
 
+@asynccontextmanager
+async def _open_runners(settings: Settings) -> AsyncIterator[dict[str, Runner]]:
+    """Give the runner of each lane; children are started ahead of the first jobs, and nobody waits for them."""
+
+    async def own_settings() -> Settings:
+        return settings
+
+    on_loop = LoopRunner({server_settings: own_settings})
+    children = ChildRunner(
+        settings.child_processes,
+        settings.processors,
+        jobs_per_child=settings.jobs_per_child,
+        file_limit_bytes=settings.job_file_limit_bytes,
+    )
+    warming = _background(_warm(children, settings.child_processes))
+    async with aclosing(children), LoopWatchdog(on_loop.running), warming:
+        yield {"loop": on_loop, "child": children}
+
+
+async def _warm(children: ChildRunner, count: int) -> None:
+    """Start the children, but not while the start of the server itself wants the processor."""
+    await asyncio.sleep(_WARM_AFTER_S)
+    await children.warm(count)
+
+
+def _lanes(registry: Registry, settings: Settings) -> dict[str, int]:
+    """Return how many consumers each lane has; a processor with a `max_concurrency` has a lane of its own."""
+    lanes: dict[str, int] = {"loop": settings.consumers, "child": settings.child_processes}
+    limited = [(one.queue, lanes[one.lane], one.max_concurrency) for one in registry.values()]
+    return lanes | {queue: min(places, limit) for queue, places, limit in limited if limit is not None}
+
+
 def _names_by_lane(registry: Registry, lanes: Iterable[str]) -> dict[str, list[str]]:
-    return {lane: [one.name for one in registry.values() if one.lane == lane] for lane in lanes}
+    return {lane: [one.name for one in registry.values() if one.queue == lane] for lane in lanes}
 
 
 @contextmanager

@@ -2,11 +2,14 @@
 
 import difflib
 import os
+import re
 from collections.abc import Iterator, Mapping
+from decimal import Decimal
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, ValidationError
+from pydantic import BeforeValidator, Field, SecretStr, ValidationError
+from pydantic_core import PydanticCustomError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from service.errors import SettingsError
@@ -14,10 +17,32 @@ from service.errors import SettingsError
 PREFIX = "FILEMILL_"
 KIB, MIB, GIB = 1024, 1024**2, 1024**3
 HOUR_S, DAY_S = 3600, 86400
+_SIZE = re.compile(r"([0-9]{1,30}(?:\.[0-9]{1,30})?)\s*([a-z]*)", re.IGNORECASE)
+_PREFIXES = "kmgtp"
+_SIZE_UNITS = (
+    dict.fromkeys(("", "b", "byte", "bytes"), 1)
+    | {f"{one}b": 1000**power for power, one in enumerate(_PREFIXES, 1)}
+    | {f"{one}ib": 1024**power for power, one in enumerate(_PREFIXES, 1)}
+)
+
+
+def _read_size(value: Any) -> Any:
+    """Return the bytes of a text such as `1048576`, `512 KiB` or `1.5GB`; what is no text stays as it is."""
+    if not isinstance(value, str):
+        return value
+    found = _SIZE.fullmatch(value.strip())
+    factor = _SIZE_UNITS.get(found[2].lower()) if found else None
+    count = Decimal(found[1]) * factor if found and factor else Decimal("NaN")
+    if not count.is_finite() or count % 1:
+        raise PydanticCustomError("size", "input should be whole bytes, such as 1048576, 512 KiB or 10 GB")
+    return int(count)
+
+
+Bytes = Annotated[int, BeforeValidator(_read_size)]
 
 
 class Settings(BaseSettings):
-    """The settings. Durations are in seconds (`_s`), sizes in bytes (`_bytes`)."""
+    """The settings. Durations are in seconds (`_s`), sizes in bytes (`_bytes`) or with a unit, such as `10 GiB`."""
 
     model_config = SettingsConfigDict(env_prefix=PREFIX, extra="forbid", frozen=True, hide_input_in_errors=True)
 
@@ -31,27 +56,54 @@ class Settings(BaseSettings):
     processors: str = Field(
         "", description="modules (pkg.module) and files (./file.py) with your processors, by commas"
     )
-    consumers: int = Field(16, ge=1, le=1000, description="`async def` jobs that run at the same time")
+    consumers: int = Field(100, ge=1, le=1000, description="`async def` jobs that run at the same time")
     child_processes: int = Field(
         default_factory=lambda: len(os.sched_getaffinity(0)),
         ge=1,
         le=256,
         description="`def` jobs that run at the same time, each in a process; default: cores",
     )
-    queue_capacity: int = Field(1000, ge=1, le=100_000, description="job ids held in memory for each lane")
+    job_memory_limit_bytes: Bytes = Field(
+        2 * GIB,
+        ge=64 * MIB,
+        description="memory of a `def` attempt and all that it starts, if none is given",
+    )
+    job_cpu_limit_s: float | None = Field(
+        None,
+        ge=1,
+        le=7 * DAY_S,
+        description="processor time of a `def` attempt and all that it starts; default: no limit but that of time",
+    )
+    job_file_limit_bytes: Bytes = Field(40 * GIB, ge=MIB, description="largest file that a `def` attempt may write")
+    jobs_per_child: int = Field(1000, ge=1, description="jobs after which a child process is replaced by a fresh one")
+    queue_capacity: int = Field(1000, ge=1, le=10_000, description="job ids held in memory for each lane")
     job_timeout_s: float = Field(600, gt=0, le=7 * DAY_S, description="time limit of an attempt, if none is given")
     job_max_attempts: int = Field(3, ge=1, le=100, description="attempts of a job, if none are given")
     retry_base_s: float = Field(2, gt=0, le=HOUR_S, description="first delay between attempts; it doubles")
     retry_cap_s: float = Field(HOUR_S, gt=0, le=DAY_S, description="longest delay between attempts")
     shutdown_grace_s: float = Field(20, ge=0, le=HOUR_S, description="time for running jobs at SIGTERM")
 
-    max_upload_bytes: int = Field(10 * GIB, ge=1, description="largest body of a request")
+    max_upload_bytes: Bytes = Field(10 * GIB, ge=1, description="largest body of a request")
     max_files: int = Field(100, ge=1, le=10_000, description="most files of a job")
     max_fields: int = Field(50, ge=1, le=1000, description="most fields, that are not files, of a form")
-    max_field_bytes: int = Field(MIB, ge=1, le=64 * MIB, description="largest field, and largest JSON body")
-    max_part_header_bytes: int = Field(16 * KIB, ge=256, le=MIB, description="largest headers of one part")
+    max_field_bytes: Bytes = Field(MIB, ge=1, le=64 * MIB, description="largest field, and largest JSON body")
+    max_part_header_bytes: Bytes = Field(16 * KIB, ge=256, le=MIB, description="largest headers of one part")
     upload_stall_s: float = Field(30, gt=0, le=HOUR_S, description="silence after which an upload is given up")
-    min_free_bytes: int = Field(256 * MIB, ge=0, description="free disk space below which uploads are refused")
+    max_wait_s: float = Field(60, gt=0, le=HOUR_S, description="longest that `Prefer: wait` is gone along with")
+    durability: Literal["full", "relaxed"] = Field("full", description="what a power cut may take; see the table above")
+    min_free_bytes: Bytes = Field(256 * MIB, ge=0, description="free disk space below which uploads are refused")
+
+    outgoing_allow: str = Field(
+        "", description="hosts and networks, by commas, that `http.request` may call although they are not public"
+    )
+    smtp_host: str = Field("", description="mail server; without it, `mail.send` only writes what it would send")
+    smtp_port: int = Field(587, ge=1, le=65535, description="port of the mail server")
+    smtp_tls: Literal["starttls", "tls", "none"] = Field("starttls", description="how mail is encrypted on its way")
+    smtp_username: str = Field("", description="name to log in with at the mail server; without it, no login")
+    smtp_password: SecretStr = Field(SecretStr(""), description="password of that login; never shown")
+    smtp_from: str = Field("filemill@localhost", description="address that mail is sent from")
+    smtp_timeout_s: float = Field(30, gt=0, le=HOUR_S, description="silence after which a mail server is given up")
+    smtp_ca_file: Path | None = Field(None, description="certificates to trust at the mail server")
 
     retention_s: float = Field(7 * DAY_S, gt=0, description="time that finished jobs and their files are kept")
     idempotency_retention_s: float = Field(DAY_S, gt=0, description="time that idempotency keys are kept")
@@ -71,16 +123,24 @@ def load_settings(environ: Mapping[str, str] | None = None, **flags: Any) -> Set
         raise SettingsError("; ".join(_sentences(error))) from None
 
 
+def without_secrets(environ: Mapping[str, str]) -> dict[str, str]:
+    """Return the environment without the settings that are never shown."""
+    secret = {environment_name(name) for name, field in Settings.model_fields.items() if field.annotation is SecretStr}
+    return {name: value for name, value in environ.items() if name.upper() not in secret}
+
+
 def environment_name(field: str) -> str:
     """Return the variable of a setting: `FILEMILL_DATA_DIR` for `data_dir`."""
     return PREFIX + field.upper()
 
 
 def _refuse_unknown(environ: Mapping[str, str]) -> None:
+    bare = [name.upper() for name in Settings.model_fields]
     known = [environment_name(name) for name in Settings.model_fields]
     for name in environ:
         if name.upper().startswith(PREFIX) and name.upper() not in known:
-            near = difflib.get_close_matches(name.upper(), known, n=1)
+            # without what they all begin with, or everything would look alike
+            near = [PREFIX + one for one in difflib.get_close_matches(name.upper().removeprefix(PREFIX), bare, n=1)]
             hint = f"; did you mean {near[0]}?" if near else "; `filemill settings` lists them all"
             raise SettingsError(f"{name} is not a setting{hint}")
 

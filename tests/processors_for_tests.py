@@ -1,12 +1,14 @@
 """Processors that behave, and processors that do not; loaded by path, as a user's own file is."""
 
-# ruff: noqa: ARG001, FBT001, FBT002, S603, T201 - they show what users may write
+# ruff: noqa: ARG001, FBT001, FBT002, FBT003, S606, T201 - they show what users may write
 
 import contextlib
 import ctypes
 import json
+import mmap
 import multiprocessing
 import os
+import resource
 import signal
 import socket
 import stat
@@ -20,12 +22,20 @@ from pathlib import Path
 from typing import Any
 
 from service import Fail, JobContext, Retry, Snooze, processor
+from service.worker import traces
 
 
 @processor("t.pid", min_files=0)
 def pid(job: JobContext) -> dict[str, Any]:
     """Say which process this is."""
-    return {"pid": os.getpid(), "nice": os.nice(0), "cwd": str(Path.cwd()), "temp": tempfile.gettempdir()}
+    group = Path("/proc/self/autogroup")
+    return {
+        "pid": os.getpid(),
+        "nice": os.nice(0),
+        "group": group.read_text().split()[-1] if group.exists() else "10",
+        "cwd": str(Path.cwd()),
+        "temp": tempfile.gettempdir(),
+    }
 
 
 @processor("t.environment", min_files=0)
@@ -121,6 +131,147 @@ def orphan_holding_socket(job: JobContext) -> None:
         signal.pause()
     job.log("running", orphan=pid)
     os._exit(4)
+
+
+@processor("t.allocate", min_files=0)
+def allocate(job: JobContext, size: int = 1 << 50, step: int = 1 << 24, pause_s: float = 0) -> str:
+    """Take memory, and write to all of it."""
+    taken = []
+    for _ in range(0, size, step):
+        taken.append(b"x" * step)
+        time.sleep(pause_s)
+    return "taken"
+
+
+@processor("t.reserve", min_files=0)
+def reserve(job: JobContext, size: int) -> str:
+    """Ask for much address space at once, and use none of it."""
+    with mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | 0x4000, prot=mmap.PROT_READ):
+        return "reserved"
+
+
+@processor("t.hoard", min_files=0)
+def hoard(job: JobContext, size: int) -> int:
+    """Keep memory after the end."""
+    _HOARD.append(b"x" * size)
+    return os.getpid()
+
+
+@processor("t.allocate_in_forks", min_files=0)
+def allocate_in_forks(job: JobContext, count: int = 4, size: int = 1 << 26) -> None:
+    """Take memory in processes of one's own, a little in each."""
+    for _ in range(count):
+        if os.fork() == 0:
+            os.setsid()
+            taken = b"x" * size
+            signal.pause()
+            os._exit(len(taken) % 2)
+    signal.pause()
+
+
+@processor("t.share_with_forks", min_files=0)
+def share_with_forks(job: JobContext, count: int = 8, size: int = 1 << 26) -> str:
+    """Show the same memory to many processes, for longer than it takes to look."""
+    taken = b"x" * size
+    pids = []
+    for _ in range(count):
+        if (pid := os.fork()) == 0:
+            signal.pause()
+        pids.append(pid)
+    time.sleep(2.5)
+    for pid in pids:
+        os.kill(pid, signal.SIGKILL)
+        os.waitpid(pid, 0)
+    return f"{len(taken)} shared"
+
+
+@processor("t.daemon", min_files=0)
+def daemon(job: JobContext, stay: bool = False) -> int:
+    """Start a process that no longer belongs to anybody, as daemons do: fork, setsid, fork, with nothing inherited."""
+    script = "import os, sys, time\nif os.fork(): os._exit(0)\nos.setsid()\nif os.fork(): os._exit(0)\n"
+    script += "open('daemon.pid', 'w').write(str(os.getpid()))\ntime.sleep(600)"
+    subprocess.run([sys.executable, "-c", script], env={}, check=True)
+    while not (place := Path("daemon.pid")).exists() or not place.read_text():
+        time.sleep(0.01)
+    job.log("running", daemon=int(place.read_text()), pid=os.getpid())
+    if stay:
+        signal.pause()
+    return int(place.read_text())
+
+
+@processor("t.print_gigabyte", min_files=0)
+def print_gigabyte(job: JobContext, size: int = 1 << 30, fail: bool = False) -> str:
+    """Print a gigabyte, and a last line."""
+    line = b"all work and no play makes a dull log\n" * 2000
+    for _ in range(0, size, len(line)):
+        os.write(1, line)
+    print("the last line")
+    if fail:
+        raise RuntimeError("that was too much")
+    return "printed"
+
+
+@processor("t.log_flood", min_files=0)
+def log_flood(job: JobContext, count: int = 100_000) -> str:
+    """Log without pause."""
+    for number in range(count):
+        job.log(f"line {number}")
+    return "logged"
+
+
+@processor("t.stop", min_files=0)
+def stop(job: JobContext, keeper: bool = False) -> None:
+    """Stop oneself, or the process above."""
+    os.kill(os.getppid() if keeper else os.getpid(), signal.SIGSTOP)
+    signal.pause()
+
+
+@processor("t.kill_keeper", min_files=0)
+def kill_keeper(job: JobContext) -> None:
+    """Kill the process above."""
+    os.kill(os.getppid(), signal.SIGKILL)
+    signal.pause()
+
+
+@processor("t.become", min_files=0)
+def become(job: JobContext, hold_socket: bool = False) -> None:
+    """Become another program, one that speaks noise."""
+    for number in range(3, 64):
+        with contextlib.suppress(OSError):
+            if stat.S_ISSOCK(os.fstat(number).st_mode) and hold_socket:
+                os.set_inheritable(number, True)
+                os.execv("/bin/sh", ["sh", "-c", f"while :; do echo noise; done >&{number}"])
+    os.execv("/bin/sleep", ["sleep", "600"])
+
+
+@processor("t.turn", min_files=0)
+def turn(job: JobContext) -> int:
+    """Return, and leave a thread behind, well hidden, that speaks noise when nobody has asked."""
+    traces._state = dict
+
+    def speak() -> None:
+        time.sleep(0.05)
+        garbage.function(job, "noise")
+
+    threading.Thread(target=speak, daemon=True).start()
+    return os.getpid()
+
+
+@processor("t.manager", min_files=0)
+def manager(job: JobContext) -> list[int]:
+    """Use what keeps a folder of its own for temporary files."""
+    with multiprocessing.get_context("fork").Manager() as one:
+        return list(one.list([1, 2]))
+
+
+@processor("t.limits", min_files=0)
+def limits(job: JobContext) -> dict[str, Any]:
+    """Say what may be used."""
+    kinds = {"data": resource.RLIMIT_DATA, "cpu": resource.RLIMIT_CPU, "core": resource.RLIMIT_CORE}
+    return {name: resource.getrlimit(kind)[0] for name, kind in kinds.items()} | {"group": os.getpgid(0)}
+
+
+_HOARD: list[bytes] = []
 
 
 @processor("t.fork", min_files=0)

@@ -26,7 +26,7 @@ def upgrade() -> None:
         sa.Column("job_id", sa.String(), sa.ForeignKey("jobs.id", ondelete="CASCADE"), primary_key=True),
         sa.Column("role", sa.String(), primary_key=True),
         sa.Column("position", sa.Integer(), primary_key=True),
-        sa.Column("file_id", sa.String(), sa.ForeignKey("files.id", ondelete="CASCADE"), nullable=False),
+        sa.Column("file_id", sa.String(), sa.ForeignKey("files.id", ondelete="SET NULL"), nullable=True),
     )
     op.create_index("job_files_by_file", "job_files", ["file_id"])
     op.create_table(
@@ -36,7 +36,7 @@ def upgrade() -> None:
         sa.Column("at", sa.BigInteger(), nullable=False),
         sa.Column("kind", sa.String(), nullable=False),
         sa.Column("attempt", sa.Integer(), nullable=False),
-        sa.Column("data", sa.JSON(), nullable=False),
+        sa.Column("data", sa.Text(), nullable=False),
         sqlite_autoincrement=True,
     )
     op.create_index("events_by_job", "events", ["job_id", "id"])
@@ -45,7 +45,7 @@ def upgrade() -> None:
         sa.Column("key", sa.String(), primary_key=True),
         sa.Column("fingerprint", sa.String(), nullable=False),
         sa.Column("created_at", sa.BigInteger(), nullable=False),
-        sa.Column("answer", sa.JSON(), nullable=False),
+        sa.Column("answer", sa.Text(), nullable=False),
     )
     op.create_index("idempotency_keys_by_age", "idempotency_keys", ["created_at"])
 
@@ -60,8 +60,8 @@ def _create_jobs() -> None:
         "jobs",
         sa.Column("id", sa.String(), primary_key=True),
         sa.Column("processor", sa.String(), nullable=False),
-        sa.Column("params", sa.JSON(), nullable=False),
-        sa.Column("metadata", sa.JSON(), nullable=False),
+        sa.Column("params", sa.Text(), nullable=False),
+        sa.Column("metadata", sa.Text(), nullable=False),
         sa.Column("state", sa.Text(), nullable=False),
         sa.Column("rank", sa.Integer(), nullable=False),
         sa.Column("scheduled", sa.Boolean(), nullable=False),
@@ -75,14 +75,14 @@ def _create_jobs() -> None:
         sa.Column("worker_id", sa.String(), nullable=True),
         sa.Column("progress_fraction", sa.Float(), nullable=False),
         sa.Column("progress_message", sa.String(), nullable=False),
-        sa.Column("result", sa.JSON(), nullable=True),
-        sa.Column("error", sa.JSON(), nullable=True),
+        sa.Column("result", sa.Text(), nullable=True),
+        sa.Column("error", sa.Text(), nullable=True),
     )
     op.create_index("jobs_by_state", "jobs", ["state", "id"])
-    op.create_index("jobs_by_processor", "jobs", ["processor", "id"])
+    op.create_index("jobs_by_processor", "jobs", ["processor", "state", "id"])
     # the hot ones are partial: they hold the few rows that are in play, however many there are in all
     _partial("jobs_ready", ["processor", "rank", "id"], "state = 'queued' AND scheduled = 0")
-    _partial("jobs_scheduled", ["run_after"], "state = 'queued' AND scheduled = 1")
+    _partial("jobs_scheduled", ["state", "run_after"], "state = 'queued' AND scheduled = 1")
     _partial("jobs_running", ["worker_id"], "state = 'running'")
     _partial("jobs_finished", ["finished_at"], "finished_at IS NOT NULL")
 

@@ -1,11 +1,7 @@
-"""The Python client: submit files, wait for jobs, download what they made.
+"""The Python client: submit files, wait for jobs, watch them, download what they made.
 
-    with Filemill("http://127.0.0.1:8000") as mill:
-        job = mill.submit("image.thumbnail", [Path("photo.jpg")], {"width": 800}, wait_s=30)
-        for file in job.outputs:
-            mill.download(file.id, Path("thumbnails"))
-
-`calls` says what to send and `answers` reads what came back; neither does any I/O. `sync` sends.
+`Filemill` blocks, `AsyncFilemill` is for event loops; both are `operations` over a `wire`, which alone does I/O.
+`calls` says what to send; `answers` and `events` read what comes back.
 """
 
 from service.client.answers import (
@@ -16,24 +12,36 @@ from service.client.answers import (
     ProblemError,
     ProcessorInfo,
     ServerUnreachableError,
+    Stats,
     WaitTimeoutError,
 )
+from service.client.asynchronous import AsyncFilemill
 from service.client.calls import SubmitOptions
-from service.client.downloads import bare_name
+from service.client.events import BrokenStreamError, Event, LogEvent, ProgressEvent, StateEvent
 from service.client.sync import Filemill
 from service.client.uploads import Source
+from service.client.watching import WatchOptions
+from service.naming import bare_name
 
 __all__ = [
+    "AsyncFilemill",
+    "BrokenStreamError",
     "ClientError",
     "DamagedDownloadError",
+    "Event",
     "File",
     "Filemill",
     "Job",
+    "LogEvent",
     "ProblemError",
     "ProcessorInfo",
+    "ProgressEvent",
     "ServerUnreachableError",
     "Source",
+    "StateEvent",
+    "Stats",
     "SubmitOptions",
     "WaitTimeoutError",
+    "WatchOptions",
     "bare_name",
 ]

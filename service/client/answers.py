@@ -107,6 +107,33 @@ class ProcessorInfo:
     raw: dict[str, Any] = field(repr=False, compare=False)
 
 
+@dataclass(frozen=True, slots=True)
+class Percentiles:
+    """In seconds; None where nothing ended."""
+
+    p50: float | None
+    p95: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Stats:
+    """The figures of the service; `raw` is the server's answer.
+
+    `jobs` counts by state, `processors` the same for each. `throughput` says how many jobs a second ended in each of
+    the last slices of time, the oldest first. `occupancy` says how many jobs run in a lane, and how many could.
+    """
+
+    jobs: dict[str, int]
+    processors: dict[str, dict[str, int]]
+    oldest_queued_age_s: float | None
+    window_s: float
+    throughput: tuple[float, ...]
+    wait_s: Percentiles
+    run_s: Percentiles
+    occupancy: dict[str, tuple[int, int]]
+    raw: dict[str, Any] = field(repr=False, compare=False)
+
+
 # ---- reading
 
 
@@ -159,6 +186,23 @@ def parse_processor(body: Any) -> ProcessorInfo:
 def parse_processors(body: Any) -> tuple[ProcessorInfo, ...]:
     """Read the catalogue."""
     return tuple(parse_processor(one) for one in body["items"])
+
+
+def parse_stats(body: Any) -> Stats:
+    """Read the figures of the service."""
+    slices = body["throughput"]
+    slice_s = body["window_s"] / max(1, len(slices))
+    return Stats(
+        jobs=dict(body["jobs"]),
+        processors={one["name"]: {state.value: one[state.value] for state in State} for one in body["processors"]},
+        oldest_queued_age_s=body["oldest_queued_age_s"],
+        window_s=body["window_s"],
+        throughput=tuple((one["succeeded"] + one["failed"]) / slice_s for one in slices),
+        wait_s=Percentiles(**body["wait_s"]),
+        run_s=Percentiles(**body["run_s"]),
+        occupancy={lane: (one["busy"], one["places"]) for lane, one in body["consumers"].items()},
+        raw=body,
+    )
 
 
 def read_answer(response: httpx.Response, parse: Callable[[Any], T]) -> T:

@@ -31,7 +31,7 @@ class Call:
     method: str
     path: str
     _: KW_ONLY
-    query: Mapping[str, str | int] = field(default_factory=dict)
+    query: Mapping[str, str | list[str]] = field(default_factory=dict)
     headers: Mapping[str, str] = field(default_factory=dict)
     body: Any = None
     form: Mapping[str, str] | None = None
@@ -78,6 +78,22 @@ def file_call(file_id: str, part: str = "") -> Call:
 def processors_call(name: str | None = None) -> Call:
     """Return the call for one processor, or for all."""
     return Call("GET", "/v1/processors" if name is None else f"/v1/processors/{_segment(name)}")
+
+
+def events_call(job_id: str | None, filters: Mapping[str, Any], last_event_id: int | None) -> Call:
+    """Return the call for the events of one job or of all, from the beginning or after the last one that was seen."""
+    return Call(
+        "GET",
+        "/v1/events" if job_id is None else f"/v1/jobs/{_segment(job_id)}/events",
+        query={name: [_text(one) for one in values] for name, values in filters.items() if values},
+        headers={"Accept": "text/event-stream", "Cache-Control": "no-store"}
+        | ({} if last_event_id is None else {"Last-Event-ID": str(last_event_id)}),
+    )
+
+
+def stats_call() -> Call:
+    """Return the call for the figures of the service."""
+    return Call("GET", "/v1/stats")
 
 
 def _segment(text: str) -> str:

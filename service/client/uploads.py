@@ -2,11 +2,14 @@
 
 import os
 import stat
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
+
+import anyio.to_thread
+import httpx
 
 Moved = Callable[[int, int | None], None]
 """Called with how many bytes went over so far, and how many there are: None where nobody knows."""
@@ -26,12 +29,12 @@ class Reader:
     def __init__(self, name: str, stream: BinaryIO) -> None:
         self.name = _text(name)
         self.size: int | None = None
+        self.done = 0
         self._stream = stream
-        self.on_read: Callable[[int], None] = lambda _count: None
 
     def read(self, limit: int) -> bytes:
         piece = self._stream.read(limit)
-        self.on_read(len(piece))
+        self.done += len(piece)
         return piece
 
 
@@ -54,18 +57,40 @@ class SizedReader(Reader):
         return piece
 
 
-@contextmanager
-def open_readers(files: Sequence[Path | Source], on_progress: Moved | None) -> Iterator[list[Reader]]:
-    """Open all files, to be read once.
+class CountedStream(httpx.SyncByteStream, httpx.AsyncByteStream):
+    """The body of a request; it says how far the files are, and on an event loop it reads them in threads."""
+
+    def __init__(self, body: httpx.SyncByteStream, readers: Sequence[Reader], on_progress: Moved | None) -> None:
+        self._body = body
+        self._readers = readers
+        self._on_progress = on_progress
+        self._told = 0
+
+    def __iter__(self) -> Iterator[bytes]:
+        for piece in self._body:
+            self._tell()
+            yield piece
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        pieces = iter(self._body)
+        while (piece := await anyio.to_thread.run_sync(next, pieces, None)) is not None:
+            self._tell()
+            yield piece
+
+    def _tell(self) -> None:
+        done = sum(reader.done for reader in self._readers)
+        if self._on_progress is not None and done > self._told:
+            self._told = done
+            self._on_progress(done, total_size(self._readers))
+
+
+def open_readers(files: Sequence[Path | Source], stack: ExitStack) -> list[Reader]:
+    """Open all files, to be read once; the stack closes them.
 
     Raises:
         OSError: one cannot be opened.
     """
-    with ExitStack() as stack:
-        readers = [_reader(one, stack) for one in files]
-        if on_progress is not None:
-            _count(readers, on_progress)
-        yield readers
+    return [_reader(one, stack) for one in files]
 
 
 def total_size(readers: Sequence[Reader]) -> int | None:
@@ -80,18 +105,6 @@ def _reader(file: Path | Source, stack: ExitStack) -> Reader:
     stream = stack.enter_context(file.open("rb"))
     regular = stat.S_ISREG(os.fstat(stream.fileno()).st_mode)
     return (SizedReader if regular else Reader)(file.name, stream)
-
-
-def _count(readers: Sequence[Reader], on_progress: Moved) -> None:
-    total, done = total_size(readers), 0
-
-    def add(count: int) -> None:
-        nonlocal done
-        done += count
-        on_progress(done, total)
-
-    for reader in readers:
-        reader.on_read = add
 
 
 def _text(name: str) -> str:

@@ -1,10 +1,10 @@
 """A request body on its way in, whatever brought it."""
 
-import asyncio
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
 
 from service.errors import PayloadTooLargeError, UploadStalledError
+from service.intake.stall import StallWatch
 from service.settings import Settings
 
 
@@ -28,20 +28,20 @@ async def bounded(incoming: Incoming, settings: Settings) -> AsyncIterator[bytes
     """
     _require_fit(incoming.content_length or 0, settings)
     received, pieces = 0, aiter(incoming.stream)
-    while True:
-        try:
-            async with asyncio.timeout(settings.upload_stall_s):
-                piece = await anext(pieces)
-        except StopAsyncIteration:
-            return
-        except TimeoutError:
-            raise UploadStalledError(
-                f"nothing arrived for {settings.upload_stall_s:g} s after {received} bytes; send the file again"
-            ) from None
-        received += len(piece)
-        _require_fit(received, settings)
-        if piece:
-            yield piece
+    with StallWatch(settings.upload_stall_s) as watch:
+        while True:
+            try:
+                piece = await watch.next(pieces)
+            except StopAsyncIteration:
+                return
+            except TimeoutError:
+                raise UploadStalledError(
+                    f"nothing arrived for {settings.upload_stall_s:g} s after {received} bytes; send the file again"
+                ) from None
+            received += len(piece)
+            _require_fit(received, settings)
+            if piece:
+                yield piece
 
 
 async def read_small(incoming: Incoming, settings: Settings) -> bytes:

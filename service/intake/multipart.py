@@ -3,14 +3,19 @@
 python-multipart finds the boundaries; this module gives its callbacks a meaning, and counts.
 """
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
 from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import MultipartParser, parse_options_header
 
-from service.errors import MalformedMultipartError, PartHeadersTooLargeError
+from service.errors import FilemillError, MalformedMultipartError, PartHeadersTooLargeError
+from service.intake.disposition import parse_disposition
 from service.settings import Settings
+
+_MAX_HEADERS = 100
+_PLACE = re.compile(r" at (?:index )?\d+$| \(\d+\)$")
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,9 +63,9 @@ class MultipartReader:
                 "on_part_end": lambda: self._events.append(PartEnd()),
                 "on_end": self._on_end,
             },
-            # counted here instead, so that the error can say which limit it was
-            max_header_count=1000,
-            max_header_size=2 * settings.max_part_header_bytes,
+            # for one line and for their number; what all lines have together is counted here
+            max_header_count=_MAX_HEADERS,
+            max_header_size=settings.max_part_header_bytes,
         )
 
     def feed(self, piece: bytes) -> Iterator[Event]:
@@ -73,8 +78,7 @@ class MultipartReader:
         try:
             self._parser.write(piece)
         except FormParserError as error:
-            offset = self._position + max(getattr(error, "offset", 0), 0)
-            raise MalformedMultipartError(f"at byte {offset}, in part {self._parts}: {error}") from None
+            raise self._refusal(error) from None
         self._position += len(piece)
         events, self._events = self._events, []
         yield from events
@@ -85,6 +89,19 @@ class MultipartReader:
             raise MalformedMultipartError(
                 f"the body ends after {self._position} bytes, in part {self._parts}, without its closing boundary"
             )
+
+    def _refusal(self, error: FormParserError) -> FilemillError:
+        """Say what the parser found, and where in the body; it counts from the begin of the piece."""
+        what = _PLACE.sub("", str(error))
+        if what.startswith("Maximum header"):
+            return self._headers_too_large()
+        offset = self._position + max(getattr(error, "offset", 0), 0)
+        return MalformedMultipartError(f"at byte {offset}, in part {max(self._parts, 1)}: {what}")
+
+    def _headers_too_large(self) -> PartHeadersTooLargeError:
+        return PartHeadersTooLargeError(
+            f"the headers of part {self._parts} pass {self._max_header_bytes} bytes or {_MAX_HEADERS} lines"
+        )
 
     # ---- what the parser calls
 
@@ -101,20 +118,19 @@ class MultipartReader:
         self._header.value += data[start:end]
 
     def _on_header_end(self) -> None:
+        self._count(len(b": \r\n"))
         if self._header.name.lower() == b"content-disposition":
             self._header.disposition = bytes(self._header.value)
         self._header.name.clear()
         self._header.value.clear()
 
     def _on_headers_finished(self) -> None:
-        kind, options = parse_options_header(self._header.disposition)
-        name = options.get(b"name")
-        if kind != b"form-data" or not name:
+        found = parse_disposition(self._header.disposition)
+        if found.name is None:
             raise MalformedMultipartError(
                 f'part {self._parts} has no name; each part needs `Content-Disposition: form-data; name="..."`'
             )
-        filename = options.get(b"filename")
-        self._events.append(PartBegin(_text(name), None if filename is None else _text(filename)))
+        self._events.append(PartBegin(found.name, found.filename))
 
     def _on_part_data(self, data: bytes, start: int, end: int) -> None:
         self._events.append(PartData(memoryview(data)[start:end]))
@@ -125,7 +141,7 @@ class MultipartReader:
     def _count(self, size: int) -> None:
         self._header.size_bytes += size
         if self._header.size_bytes > self._max_header_bytes:
-            raise PartHeadersTooLargeError(f"the headers of part {self._parts} pass {self._max_header_bytes} bytes")
+            raise self._headers_too_large()
 
 
 class _Header:
@@ -145,7 +161,3 @@ def _boundary(content_type: str) -> bytes:
             "the Content-Type names no boundary of 1 to 70 characters; let your HTTP library set this header"
         )
     return boundary
-
-
-def _text(raw: bytes) -> str:
-    return raw.decode("utf-8", errors="replace")

@@ -1,7 +1,7 @@
 """From a request body to fields, and bytes that are durable in the storage."""
 
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -10,6 +10,7 @@ from service.errors import (
     FieldTooLargeError,
     InvalidRequestError,
     TooManyPartsError,
+    UnsupportedContentTypeError,
 )
 from service.intake.incoming import Incoming, bounded, read_small
 from service.intake.json_text import parse_json
@@ -19,17 +20,36 @@ from service.storage.base import Storage, Upload
 from service.store.ids import new_id
 from service.store.records import NewFile
 
-MULTIPART, JSON = "multipart/form-data", "application/json"
+MULTIPART, JSON, URLENCODED = "multipart/form-data", "application/json", "application/x-www-form-urlencoded"
+NAMELESS = "upload"
 
 
 @dataclass(slots=True)
 class Received:
-    """What a body held: fields as text or as JSON values, and files that are kept but have no row yet."""
+    """What a body held: fields as text or as JSON values, and files that are kept but have no row yet.
+
+    `is_raw` when the body is the file itself, so that all fields are known before it is read.
+    """
 
     fields: dict[str, str] = field(default_factory=dict)
     values: Any = None
     files: list[NewFile] = field(default_factory=list)
-    accepted: bool = False
+    is_raw: bool = False
+    is_committed: bool = False
+
+    @contextmanager
+    def committing(self) -> Iterator[None]:
+        """Leave the files to the rows that the body of the `with` commits; an error says that there are none.
+
+        Whoever is cancelled meanwhile cannot know. Then the files stay: a row without its bytes would be a job
+        lost, and bytes without a row are swept away at the next start.
+        """
+        self.is_committed = True
+        try:
+            yield
+        except Exception:
+            self.is_committed = False
+            raise
 
 
 BeforeFile = Callable[[Received], None]
@@ -48,31 +68,41 @@ class Receiver:
         self._clock = clock
 
     @asynccontextmanager
-    async def receive(self, incoming: Incoming, before_file: BeforeFile = _no_check) -> AsyncIterator[Received]:
-        """Give what the body holds; its files are deleted again unless `accepted` is set.
+    async def receive(
+        self, incoming: Incoming, before_file: BeforeFile = _no_check, *, takes_json: bool = True
+    ) -> AsyncIterator[Received]:
+        """Give what the body holds; its files are deleted again unless they were committed.
 
-        `before_file` is called with what is known before each file is read, so that it may refuse early.
+        `before_file` is called with what is known before each file is read, so that it may refuse early. Unless
+        `takes_json`, a JSON document is a file like any other.
         """
         received = Received()
         try:
-            await self._read(incoming, received, before_file)
+            await self._read(incoming, received, before_file, takes_json=takes_json)
             yield received
         finally:
-            if received.files and not received.accepted:
+            if received.files and not received.is_committed:
                 await self._storage.delete([file.id for file in received.files])
 
-    async def _read(self, incoming: Incoming, received: Received, before_file: BeforeFile) -> None:
+    async def _read(self, incoming: Incoming, received: Received, before_file: BeforeFile, *, takes_json: bool) -> None:
         kind = incoming.content_type.partition(";")[0].strip().lower()
         if kind == MULTIPART:
+            _require_no_query(incoming)
             await _FormReader(self, self._settings, received, before_file).read(incoming)
-        elif kind == JSON and "processor" not in incoming.query and "filename" not in incoming.query:
+        elif kind == JSON and takes_json:
+            _require_no_query(incoming)
             received.values = _parse_json(await read_small(incoming, self._settings))
+        elif kind == URLENCODED:
+            raise UnsupportedContentTypeError(
+                f"{URLENCODED} cannot hold files; send {MULTIPART} (curl -F), {JSON}, or the file itself "
+                "(curl -H 'Content-Type: application/octet-stream' --data-binary)"
+            )
         else:
-            received.fields = {**incoming.query}
             await self._read_raw(incoming, received, before_file)
 
     async def _read_raw(self, incoming: Incoming, received: Received, before_file: BeforeFile) -> None:
-        name = received.fields.pop("filename", "upload")
+        received.fields, received.is_raw = {**incoming.query}, True
+        name = received.fields.pop("filename", "")
         before_file(received)
         async with self.upload() as (file_id, upload):
             async for piece in bounded(incoming, self._settings):
@@ -89,7 +119,14 @@ class Receiver:
     async def keep(self, file_id: str, name: str, upload: Upload) -> NewFile:
         """Make a file durable."""
         stored = await upload.keep()
-        return NewFile(file_id, name, stored.media_type, stored.size_bytes, stored.sha256, created_at=self._clock.now())
+        return NewFile(
+            id=file_id,
+            name=name or NAMELESS,
+            media_type=stored.media_type,
+            size_bytes=stored.size_bytes,
+            sha256=stored.sha256,
+            created_at=self._clock.now(),
+        )
 
 
 class _FormReader:
@@ -133,7 +170,7 @@ class _FormReader:
             value += data
             if len(value) > self._settings.max_field_bytes:
                 raise FieldTooLargeError(f"a field may have {self._settings.max_field_bytes} bytes")
-        fields[name] = value.decode("utf-8", errors="replace")
+        fields[name] = _decode(name, value)
 
 
 async def _data_of(events: AsyncIterator[Event], reader: MultipartReader) -> AsyncIterator[memoryview]:
@@ -145,6 +182,23 @@ async def _data_of(events: AsyncIterator[Event], reader: MultipartReader) -> Asy
             case PartEnd():
                 return
     reader.close()
+
+
+def _require_no_query(incoming: Incoming) -> None:
+    """Refuse what would be overlooked."""
+    if incoming.query:
+        names = ", ".join(name[:100] for name in incoming.query)
+        raise InvalidRequestError(
+            f"in the query: {names}; with this Content-Type every field belongs in the body. "
+            "To submit a JSON document as the file, send it as application/octet-stream or in a form"
+        )
+
+
+def _decode(name: str, value: bytearray) -> str:
+    try:
+        return value.decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise InvalidRequestError(f"the field {name[:100]!r} is not UTF-8 at byte {error.start}") from None
 
 
 def _parse_json(body: bytes) -> Any:

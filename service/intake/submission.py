@@ -1,15 +1,26 @@
 """The fields of a submission, whichever way they came."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic_core import PydanticCustomError
 
 from service.errors import FieldError, InvalidRequestError
 from service.intake.json_text import parse_json
 
-_JSON_FIELDS = frozenset({"params", "metadata"})
+JSON_FIELDS = frozenset({"params", "metadata"})
+
+
+def _read_instant(text: object) -> datetime:
+    """Read an instant as ISO 8601 writes it; a number could be seconds or milliseconds, so it is none."""
+    if isinstance(text, str):
+        try:
+            return datetime.fromisoformat(text)
+        except ValueError:
+            pass
+    raise PydanticCustomError("instant", "Input should be an instant such as 2026-01-31T12:00:00Z")
 
 
 def _utc(instant: datetime) -> datetime:
@@ -19,7 +30,8 @@ def _utc(instant: datetime) -> datetime:
         raise ValueError("in UTC it lies outside of the years 1 to 9999") from None
 
 
-Instant = Annotated[AwareDatetime, AfterValidator(_utc)]
+Instant = Annotated[AwareDatetime, BeforeValidator(_read_instant)]
+UtcInstant = Annotated[Instant, AfterValidator(_utc)]
 
 
 class Submission(BaseModel):
@@ -32,7 +44,7 @@ class Submission(BaseModel):
         default_factory=dict, description="its params, a JSON object", examples=[{"width": 800}]
     )
     priority: int = Field(0, ge=-1000, le=1000, description="of two jobs that are ready, the higher one runs first")
-    run_after: Instant | None = Field(None, description="not before this instant, with its time zone")
+    run_after: UtcInstant | None = Field(None, description="not before this instant, with its time zone")
     max_attempts: int | None = Field(None, ge=1, le=100, description="attempts in all; default: the processor's")
     timeout_s: float | None = Field(
         None, gt=0, le=604_800, description="limit of an attempt in seconds; default: the processor's"
@@ -51,37 +63,62 @@ def from_text(fields: Mapping[str, str]) -> Submission:
         InvalidRequestError: with an entry for each field that is not valid.
     """
     values: dict[str, Any] = {}
+    errors: list[FieldError] = []
     for name, text in fields.items():
-        values[name] = _json_object(name, text) if name in _JSON_FIELDS else text
-    return from_values(values)
+        try:
+            values[name] = _value(name, text)
+        except ValueError as error:
+            errors.append(FieldError(name, "unknown_field" if name not in FORM_FIELDS else "json_object", str(error)))
+    return _checked(values, errors, strict=False)
 
 
 def from_values(values: Any) -> Submission:
-    """Read fields that came as JSON.
+    """Read fields that came as JSON: each has to have its type there.
 
     Raises:
         InvalidRequestError: with an entry for each field that is not valid.
     """
+    return _checked(values, [], strict=True)
+
+
+def _checked(values: Any, errors: Sequence[FieldError], *, strict: bool) -> Submission:
+    """Return the submission unless anything is wrong with it; `errors` were found before."""
+    found = list(errors)
     try:
-        return Submission.model_validate(values)
+        submission = Submission.model_validate(values, strict=strict)
     except ValidationError as error:
-        errors = [
-            FieldError(".".join(map(str, item["loc"])), item["type"], item["msg"])
-            for item in error.errors(include_url=False, include_input=False)
-        ]
-        names = ", ".join(item.field[:100] for item in errors) or "the body must be a JSON object"
-        raise InvalidRequestError(f"not valid: {names}", errors=errors) from None
+        found += _field_errors(error)
+    else:
+        if not found:
+            return submission
+    words = "; ".join(f"{item.field[:100]}: {item.message}" if item.field else item.message for item in found[:10])
+    raise InvalidRequestError(f"not valid: {words}", errors=found)
 
 
-def _json_object(name: str, text: str) -> dict[str, Any]:
+def _field_errors(error: ValidationError) -> Iterator[FieldError]:
+    for item in error.errors(include_url=False, include_input=False):
+        if item["loc"]:
+            yield FieldError(".".join(map(str, item["loc"])), item["type"], item["msg"])
+        else:
+            yield FieldError("", item["type"], "the body must be a JSON object")
+
+
+def _value(name: str, text: str) -> Any:
+    """Return the value of a field.
+
+    Raises:
+        ValueError: there is no such field, or it is not the JSON that it has to be.
+    """
+    if name not in FORM_FIELDS:
+        raise ValueError(f"there is no such field; the fields are {', '.join(FORM_FIELDS)}, and file")
+    return _json_object(text) if name in JSON_FIELDS else text
+
+
+def _json_object(text: str) -> dict[str, Any]:
     try:
         value = parse_json(text)
     except ValueError as error:
-        raise _not_an_object(name, f"it is not JSON: {error}") from None
+        raise ValueError(f"it is not JSON: {error}") from None
     if not isinstance(value, dict):
-        raise _not_an_object(name, f"it is not a JSON object, but a {type(value).__name__}")
+        raise ValueError(f"it is not a JSON object, but a {type(value).__name__}")  # noqa: TRY004 - its text is wrong
     return value
-
-
-def _not_an_object(name: str, why: str) -> InvalidRequestError:
-    return InvalidRequestError(f"{name}: {why}", errors=[FieldError(name, "json_object", why)])

@@ -12,20 +12,23 @@ from service.errors import (
     IdempotencyKeyInFlightError,
     IdempotencyKeyReusedError,
     InvalidRequestError,
+    TooManyPartsError,
     UnknownFileError,
 )
 from service.intake.incoming import Incoming
 from service.intake.receive import Received, Receiver
-from service.intake.submission import FORM_FIELDS, Submission, from_text, from_values
+from service.intake.submission import Submission, from_text, from_values
+from service.meters import Meters
 from service.processors.base import Processor
 from service.processors.registry import Registry
 from service.queues.base import JobQueue, Ticket
 from service.settings import Settings
 from service.store.files import Files, first_file
 from service.store.ids import new_id
-from service.store.jobs import Jobs, KeyTakenError, first_job
+from service.store.jobs import Jobs, first_job
 from service.store.models import File, IdempotencyKey
 from service.store.records import FirstAnswer, JobRecord, NewFile, NewJob
+from service.store.rows import KeyTakenError
 
 _T = TypeVar("_T")
 _MAX_KEY_CHARS = 255
@@ -59,6 +62,7 @@ class Intake:
         queue: JobQueue,
         *,
         settings: Settings,
+        meters: Meters,
         clock: Clock,
     ) -> None:
         self._receiver = receiver
@@ -67,6 +71,7 @@ class Intake:
         self._registry = registry
         self._queue = queue
         self._settings = settings
+        self._meters = meters
         self._clock = clock
         self._in_flight: set[str] = set()
 
@@ -81,44 +86,48 @@ class Intake:
                 processor = self._registry.get_named(submission.processor)
                 job = await self._new_job(submission, processor, received.files, answer)
                 try:
-                    record = await self._jobs.add(job)
+                    with received.committing():
+                        record = await self._jobs.add(job)
                 except KeyTakenError:
                     return Accepted(await self._must_find_earlier(answer, first_job), replayed=True)
-                received.accepted = True
+        self._meters.submitted(job.processor, sum(file.size_bytes for file in received.files))
         if job.run_after <= job.created_at:
-            self._queue.offer(Ticket(job.id, job.priority, processor.lane))
+            self._queue.offer(Ticket(job.id, job.priority, processor.queue))
         return Accepted(record)
 
     async def keep(self, incoming: Incoming) -> Kept:
         """Read the body, and commit the one file in it."""
         with self._only_one("files", incoming.idempotency_key) as key:
-            async with self._receiver.receive(incoming) as received:
+            async with self._receiver.receive(incoming, _refuse_fields, takes_json=False) as received:
                 file = _only_file(received)
                 answer = first_answer(key, {}, [file])
                 if earlier := await self._earlier(answer, first_file):
                     return Kept(earlier, replayed=True)
                 try:
-                    kept = await self._files.keep(file, answer)
+                    with received.committing():
+                        kept = await self._files.keep(file, answer)
                 except KeyTakenError:
                     return Kept(await self._must_find_earlier(answer, first_file), replayed=True)
-                received.accepted = True
-                return Kept(kept)
+        self._meters.stored(file.size_bytes)
+        return Kept(kept)
 
     # ---- checks
 
     def _refuse_early(self, received: Received) -> None:
         """Refuse what is already known to be wrong before a file is read."""
-        if "processor" in received.fields:
-            processor = self._registry.get_named(received.fields["processor"])
-            known = from_text(received.fields)
-            if "params" in received.fields:
-                processor.check_params(known.params)
-            if processor.max_files is not None and len(received.files) >= processor.max_files:
-                processor.check_file_count(len(received.files) + 1)
+        if not received.is_raw and "processor" not in received.fields:
+            return
+        known = _submission_of(received)
+        processor = self._registry.get_named(known.processor)
+        if received.is_raw or "params" in received.fields:
+            processor.check_params(known.params)
+        if processor.max_files is not None and len(received.files) >= processor.max_files:
+            processor.check_file_count(len(received.files) + 1)
 
     async def _new_job(
         self, wanted: Submission, processor: Processor, uploads: Sequence[NewFile], answer: FirstAnswer | None
     ) -> NewJob:
+        processor.check_available()
         params = processor.check_params(wanted.params)
         stored = await self._stored(wanted.files)
         processor.check_file_count(len(uploads) + len(stored))
@@ -142,7 +151,7 @@ class Intake:
 
     async def _stored(self, file_ids: Sequence[str]) -> tuple[NewFile, ...]:
         if len(file_ids) > self._settings.max_files:
-            raise InvalidRequestError(f"a job may have {self._settings.max_files} files")
+            raise TooManyPartsError(f"a job may have {self._settings.max_files} files")
         if not file_ids:
             return ()
         found = await self._files.find_many(file_ids)
@@ -158,8 +167,10 @@ class Intake:
         if key is None:
             yield None
             return
-        if not (0 < len(key) <= _MAX_KEY_CHARS and key.isprintable()):
-            raise InvalidRequestError(f"an Idempotency-Key has 1 to {_MAX_KEY_CHARS} printable characters")
+        if not (key.strip() and len(key) <= _MAX_KEY_CHARS and key.isprintable()):
+            raise InvalidRequestError(
+                f"an Idempotency-Key has 1 to {_MAX_KEY_CHARS} printable characters, not all blank"
+            )
         scoped = f"{scope}:{key}"
         if scoped in self._in_flight:
             raise IdempotencyKeyInFlightError(f"another request with the key {key!r} is being taken; try again")
@@ -199,14 +210,17 @@ def first_answer(key: str | None, fields: dict[str, Any], files: Sequence[NewFil
 def _submission_of(received: Received) -> Submission:
     if received.values is not None:
         return from_values(received.values)
-    if unknown := sorted(received.fields.keys() - {*FORM_FIELDS}):
-        names = ", ".join(name[:100] for name in unknown)
-        raise InvalidRequestError(f"unknown: {names}; the fields are {', '.join(FORM_FIELDS)}, and file")
     return from_text(received.fields)
 
 
+def _refuse_fields(received: Received) -> None:
+    """Refuse what cannot become one file before the file is read."""
+    if received.fields or received.files:
+        raise InvalidRequestError("send one file: a form with one part called `file`, or the bytes themselves")
+
+
 def _only_file(received: Received) -> NewFile:
-    if received.fields or received.values is not None or len(received.files) != 1:
+    if received.fields or len(received.files) != 1:
         raise InvalidRequestError("send one file: a form with one part called `file`, or the bytes themselves")
     return received.files[0]
 

@@ -1,1 +1,1 @@
-"""What is done to files, and what a processor is."""
+"""What a processor is, and how it is found and called."""

@@ -8,136 +8,47 @@ A plain `def` runs in a child process, an `async def` on the event loop. The key
 params. The return value is the job's result.
 """
 
+import importlib.util
 import inspect
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import BaseModel, ValidationError
 
-from service.errors import FieldError, FileCountError, InvalidParamsError, MediaTypeNotAcceptedError
-from service.processors.params import params_model
+from service.errors import (
+    FieldError,
+    FileCountError,
+    InvalidParamsError,
+    MediaTypeNotAcceptedError,
+    ProcessorUnavailableError,
+)
+from service.processors.dependencies import Needs, needs_of
+from service.processors.docstrings import prose_of
+from service.processors.job import (
+    Fail,
+    InputFile,
+    JobContext,
+    LogNote,
+    Note,
+    OutputFile,
+    ProgressNote,
+    Retry,
+    Snooze,
+)
+from service.processors.params import hints_of, params_model
+
+__all__ = [
+    "Fail", "InputFile", "JobContext", "Lane", "LogNote", "Note", "OutputFile", "Processor", "ProgressNote", "Retry",
+    "Snooze", "processor",
+]  # fmt: skip
 
 Lane = Literal["loop", "child"]
+MIN_MEMORY_BYTES = 64 * 1024**2  # with less, a child cannot even call the function
+_MEDIA_TYPE = re.compile(r"\*/\*|[a-z0-9][a-z0-9.+-]*/(\*|[a-z0-9][a-z0-9.+-]*)")
+EMPTY = "application/x-empty"
 _NAME = re.compile(r"[a-z][a-z0-9_]*(\.[a-z][a-z0-9_]*)*")
-
-
-# ---- what a processor may raise
-
-
-class Retry(Exception):  # noqa: N818 - an instruction to the worker, not an error
-    """Try this job again after `delay_s` seconds; it counts as a failed attempt. None leaves it to backoff."""
-
-    def __init__(self, message: str = "the processor asked for a retry", *, delay_s: float | None = None) -> None:
-        super().__init__(message)
-        self.delay_s = delay_s
-
-
-class Fail(Exception):  # noqa: N818
-    """Fail this job now, without another attempt. `code` is the stable name that programs test for."""
-
-    def __init__(self, message: str, *, code: str = "failed") -> None:
-        super().__init__(message)
-        self.code = code
-
-
-class Snooze(Exception):  # noqa: N818
-    """Run this job again after `delay_s` seconds, without counting the attempt."""
-
-    def __init__(self, delay_s: float) -> None:
-        super().__init__(f"snoozed for {delay_s} s")
-        self.delay_s = delay_s
-
-
-# ---- what a processor is given
-
-
-@dataclass(frozen=True, slots=True)
-class InputFile:
-    """A file of the job. `path` is where its bytes are, to read only; `name` is what the client called it."""
-
-    id: str
-    name: str
-    media_type: str
-    size_bytes: int
-    sha256: str
-    path: Path
-
-
-@dataclass(frozen=True, slots=True)
-class OutputFile:
-    """A file that the processor wrote: the name that clients see, and where its bytes are."""
-
-    name: str
-    path: Path
-
-
-@dataclass(frozen=True, slots=True)
-class ProgressNote:
-    """How far the processor is: `fraction` from 0 to 1."""
-
-    fraction: float
-    message: str
-
-
-@dataclass(frozen=True, slots=True)
-class LogNote:
-    """One line for the job's log."""
-
-    message: str
-    fields: dict[str, Any]
-
-
-Note = ProgressNote | LogNote
-
-
-@dataclass(slots=True)
-class JobContext:
-    """One attempt of a job, as its processor sees it."""
-
-    id: str
-    attempt: int
-    max_attempts: int
-    files: Sequence[InputFile]
-    place: Path
-    metadata: dict[str, Any]
-    emit: Callable[[Note], None]
-    outputs: list[OutputFile] = field(default_factory=list)
-
-    @property
-    def file(self) -> InputFile:
-        """The only input file, or the first."""
-        return self.files[0]
-
-    @property
-    def folder(self) -> Path:
-        """A folder to work in: it belongs to this attempt alone, and is removed afterwards."""
-        self.place.mkdir(exist_ok=True)
-        return self.place
-
-    def progress(self, fraction: float, message: str = "") -> None:
-        """Say how far the work is: `fraction` from 0 to 1, and a few words."""
-        self.emit(ProgressNote(min(max(float(fraction), 0.0), 1.0), message))
-
-    def log(self, message: str, **fields: Any) -> None:
-        """Add a line to the job's log; the fields must be JSON-able."""
-        self.emit(LogNote(message, fields))
-
-    def output(self, name: str) -> Path:
-        """Return the path to write the output file called `name` to.
-
-        The name is what clients see; the path is made from a number and the name's suffix, so that no name
-        can lead out of the folder. An output that is never written is an error of the processor.
-        """
-        suffix = "".join(re.findall(r"\.[A-Za-z0-9]{1,10}\Z", name))
-        path = self.folder / f"output-{len(self.outputs):04d}{suffix}"
-        self.outputs.append(OutputFile(name, path))
-        return path
-
-
-# ---- the processor itself
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,7 +56,9 @@ class Processor:
     """A function with what the service must know of it.
 
     `accepts` are media types, with `*` as a wildcard after the slash; `max_files` None leaves the number to the
-    server's setting; a limit that is None is the server's default.
+    server's setting; a limit that is None is the server's default. `requires` are the modules that the function
+    imports when it is called; `extra` is the extra of `filemill` that installs them. `details` is what the docstring
+    says after the summary; `needs` are the dependencies.
     """
 
     name: str
@@ -157,6 +70,12 @@ class Processor:
     max_files: int | None
     timeout_s: float | None
     max_attempts: int | None
+    memory_limit_bytes: int | None = None
+    max_concurrency: int | None = None
+    extra: str | None = None
+    requires: tuple[str, ...] = ()
+    details: str = ""
+    needs: Needs = field(default_factory=dict)
 
     def __call__(self, job: JobContext, **params: Any) -> Any:
         """Call the function itself, as a test would."""
@@ -173,27 +92,64 @@ class Processor:
         return "loop" if self.is_async else "child"
 
     @property
+    def queue(self) -> str:
+        """The queue that its jobs wait in: that of its lane, or one of its own where `max_concurrency` limits it."""
+        return self.lane if self.max_concurrency is None else f"{self.lane}:{self.name}"
+
+    @property
     def params_schema(self) -> dict[str, Any]:
         """The JSON Schema of the params."""
         return self.params.model_json_schema()
 
+    @property
+    def missing(self) -> list[str]:
+        """The modules that it requires and that are not installed; none is imported to find out."""
+        return [name for name in self.requires if not _is_installed(name)]
+
+    @property
+    def is_available(self) -> bool:
+        """Whether all that it requires is installed."""
+        return not self.missing
+
+    @property
+    def install(self) -> str | None:
+        """The command that installs what it requires, as far as an extra does."""
+        return None if self.extra is None else f'pip install "filemill[{self.extra}]"'
+
+    def check_available(self) -> None:
+        """Raise `ProcessorUnavailableError` when a module that it requires is not installed."""
+        if missing := self.missing:
+            how = f"install it with: {self.install}" if self.install else "install it beside the server"
+            raise ProcessorUnavailableError(f"{self.name} needs {', '.join(missing)}, not installed here; {how}")
+
     def check_params(self, params: dict[str, Any]) -> dict[str, Any]:
-        """Return the params, complete with defaults and JSON-able.
+        """Return the params as they came, once they are known to fit.
 
         Raises:
             InvalidParamsError: with an entry for each param that does not fit.
         """
-        try:
-            return self.params.model_validate(params).model_dump(mode="json")
-        except ValidationError as error:
-            errors = [_field_error(item) for item in error.errors(include_url=False)]
-            names = ", ".join(item.field for item in errors)
-            raise InvalidParamsError(f"{self.name} cannot take these params: {names}", errors=errors) from None
+        self._read(params)
+        return params
 
     def arguments(self, params: dict[str, Any]) -> dict[str, Any]:
-        """Return checked params as the function takes them: a date as a `date`, not as its JSON string."""
-        model = self.params.model_validate(params)
+        """Return the client's params as the function takes them: complete, and a date as a `date`.
+
+        Raises:
+            Fail: they do not fit, as after a change of the processor since the job was submitted.
+        """
+        try:
+            model = self._read(params)
+        except InvalidParamsError as error:
+            raise Fail(f"{error.detail}; submit the job again", code="invalid_params") from None
         return {name: getattr(model, name) for name in self.params.model_fields}
+
+    def _read(self, params: dict[str, Any]) -> BaseModel:
+        try:
+            return self.params.model_validate(params)
+        except ValidationError as error:
+            errors = [_field_error(item, self.params) for item in error.errors(include_url=False)]
+            names = ", ".join(item.field for item in errors)
+            raise InvalidParamsError(f"{self.name} cannot take these params: {names}", errors=errors) from None
 
     def check_file_count(self, count: int) -> None:
         """Raise `FileCountError` when the processor takes more or fewer files."""
@@ -218,7 +174,7 @@ class Processor:
         return f"{self.min_files} to {self.max_files} files"
 
 
-def processor(
+def processor(  # noqa: PLR0913 - one parameter for each thing to say of a processor
     name: str,
     *,
     accepts: Sequence[str] = ("*/*",),
@@ -226,40 +182,109 @@ def processor(
     max_files: int | None = None,
     timeout_s: float | None = None,
     max_attempts: int | None = None,
+    memory_limit_bytes: int | None = None,
+    max_concurrency: int | None = None,
+    extra: str | None = None,
+    requires: Sequence[str] = (),
 ) -> Callable[[Callable[..., Any]], Processor]:
     """Make a processor of a function; `name` is lower case with dots, such as `image.thumbnail`.
 
+    Args:
+        name: what jobs call it.
+        accepts: media types that it takes: `image/png`, `image/*` or `*/*`.
+        min_files: least number of input files.
+        max_files: greatest number of input files; by default what the server takes.
+        timeout_s: limit of one attempt; a job may ask for another.
+        max_attempts: how often to try in all; a job may ask for another number.
+        memory_limit_bytes: what the child process of a `def` may use.
+        max_concurrency: how many of its jobs run at the same time.
+        extra: the extra of `filemill` that installs what it requires.
+        requires: modules, by their first name, without which it is listed as unavailable.
+
     Raises:
-        TypeError: the signature cannot become a schema.
-        ValueError: the name is not valid.
+        TypeError: the signature cannot become a schema, or the function cannot be called with a job.
+        ValueError: the name, a media type, the number of files or a limit is not valid.
     """
-    if not _NAME.fullmatch(name):
+    if not isinstance(name, str):
+        raise TypeError('write @processor("its.name"): the decorator is called, with a name')
+    if not is_name(name):
         raise ValueError(f"{name!r} is not a processor name: lower-case words with dots between")
+    for one in accepts:
+        if not _MEDIA_TYPE.fullmatch(one):
+            raise ValueError(f"{name}: {one!r} in accepts is not a media type: write image/png, image/* or */*")
+    if min_files < 0 or (max_files is not None and max_files < min_files):
+        raise ValueError(f"{name}: no number of files is {min_files} or more and {max_files} or less")
+    _check_limits(
+        name,
+        timeout_s=(timeout_s, 0.001),
+        max_attempts=(max_attempts, 1),
+        max_concurrency=(max_concurrency, 1),
+        memory_limit_bytes=(memory_limit_bytes, MIN_MEMORY_BYTES),
+    )
 
     def decorate(function: Callable[..., Any]) -> Processor:
-        summary = (inspect.getdoc(function) or "").split("\n\n")[0].replace("\n", " ")
+        prose = prose_of(function)
+        needs = needs_of(name, hints_of(name, function))
         return Processor(
             name=name,
             function=function,
-            params=params_model(name, function),
-            summary=summary,
+            params=params_model(name, function, needs, prose.params),
+            summary=prose.summary,
+            details=prose.details,
+            needs=needs,
             accepts=tuple(accepts),
             min_files=min_files,
             max_files=max_files,
             timeout_s=timeout_s,
             max_attempts=max_attempts,
+            memory_limit_bytes=memory_limit_bytes,
+            max_concurrency=max_concurrency,
+            extra=extra,
+            requires=tuple(requires),
         )
 
     return decorate
+
+
+def is_name(name: str) -> bool:
+    """Return whether a processor may be called so."""
+    return _NAME.fullmatch(name) is not None
+
+
+def _check_limits(name: str, **limits: tuple[float | None, float]) -> None:
+    for limit, (value, least) in limits.items():
+        if value is not None and not value >= least:
+            raise ValueError(f"{name}: {limit} is {value}, and must be at least {least:,}")
 
 
 def _matches(media_type: str, pattern: str) -> bool:
     if pattern == "*/*":
         return True
     family, _, kind = pattern.partition("/")
+    if media_type == EMPTY and family == "text":
+        return True  # no bytes are no words
     return media_type == pattern or (kind == "*" and media_type.startswith(family + "/"))
 
 
-def _field_error(item: Any) -> FieldError:
+def _is_installed(module: str) -> bool:
+    """Return whether the module can be found; of a dotted one only the first name, for the rest would import it."""
+    try:
+        return importlib.util.find_spec(module.partition(".")[0]) is not None
+    except ValueError:  # a module that somebody made by hand
+        return True
+
+
+def _field_error(item: Any, params: type[BaseModel]) -> FieldError:
     path = ".".join(["params", *map(str, item["loc"])])
-    return FieldError(path, item["type"], item["msg"])
+    is_unknown = item["type"] == "extra_forbidden" and len(item["loc"]) == 1
+    return FieldError(path, item["type"], _no_such_param(list(params.model_fields)) if is_unknown else item["msg"])
+
+
+def _no_such_param(names: list[str]) -> str:
+    match names:
+        case []:
+            return "there is no such param; it takes none"
+        case [name]:
+            return f"there is no such param; there is only {name}"
+        case _:
+            return f"there is no such param; there are {', '.join(names)}"

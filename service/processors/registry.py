@@ -1,31 +1,44 @@
-"""Which processors this server has: the built-in catalogue, and the modules named in the settings."""
+"""Which processors this server has: the built-in catalogue, the user's modules, and those of installed packages."""
 
 import difflib
-import importlib
-import importlib.util
-import sys
-from collections.abc import Iterator, Mapping
-from pathlib import Path
-from types import ModuleType
+import itertools
+from collections.abc import Iterable, Iterator, Mapping
 
 from service.errors import ProcessorLoadError, UnknownProcessorError
 from service.processors.base import Processor
+from service.processors.loading import installed, location_of, look_around, named
 
 CATALOGUE = (
-    "service.processors.files",
-    "service.processors.image",
-    "service.processors.text",
+    "service.catalogue.archive.processors",
+    "service.catalogue.files.processors",
+    "service.catalogue.http.request",
+    "service.catalogue.image.processors",
+    "service.catalogue.image.info",
+    "service.catalogue.media.info",
+    "service.catalogue.media.frames",
+    "service.catalogue.media.transcode",
+    "service.catalogue.pdf.contents",
+    "service.catalogue.pdf.pages",
+    "service.catalogue.pdf.render",
+    "service.catalogue.mail.send",
+    "service.catalogue.table.processors",
+    "service.catalogue.table.query",
+    "service.catalogue.text.write",
+    "service.catalogue.text.stats",
 )
 
 
 class Registry(Mapping[str, Processor]):
     """Processors by name, in the order of their names."""
 
-    def __init__(self, processors: Iterator[Processor]) -> None:
+    def __init__(self, processors: Iterable[Processor]) -> None:
         self._by_name: dict[str, Processor] = {}
         for one in processors:
             if self._by_name.get(one.name, one) is not one:  # the same one may be imported by two modules
-                raise ProcessorLoadError(f"two processors are called {one.name!r}; give one another name")
+                raise ProcessorLoadError(
+                    f"two processors are called {one.name!r}; give one another name: the first is at "
+                    f"{location_of(self._by_name[one.name].function)}, the second at {location_of(one.function)}"
+                )
             self._by_name[one.name] = one
         self._by_name = dict(sorted(self._by_name.items()))
 
@@ -37,6 +50,11 @@ class Registry(Mapping[str, Processor]):
 
     def __len__(self) -> int:
         return len(self._by_name)
+
+    @property
+    def own(self) -> list[str]:
+        """The names of those that are not of the catalogue."""
+        return [one.name for one in self.values() if not one.function.__module__.startswith("service.catalogue.")]
 
     def find(self, name: str) -> Processor | None:
         """Return the processor, or None."""
@@ -56,45 +74,12 @@ class Registry(Mapping[str, Processor]):
 
 
 def load_registry(spec: str = "") -> Registry:
-    """Import the catalogue and the modules of `spec` (`pkg.module,./file.py`), and collect their processors.
+    """Collect the catalogue, the modules of `spec` (`pkg.module,./file.py`), and those of installed packages.
 
     Raises:
-        ProcessorLoadError: a module cannot be imported, or a name is taken twice.
+        ProcessorLoadError: a module cannot be imported, a processor cannot be made, or a name is taken twice.
     """
-    places = [*CATALOGUE, *filter(None, (place.strip() for place in spec.split(",")))]
-    return Registry(one for place in places for one in _processors_of(_import(place)))
-
-
-def _processors_of(module: ModuleType) -> Iterator[Processor]:
-    return (value for value in vars(module).values() if isinstance(value, Processor))
-
-
-def _import(place: str) -> ModuleType:
-    try:
-        return _import_file(Path(place)) if place.endswith(".py") else importlib.import_module(place)
-    except Exception as error:
-        raise ProcessorLoadError(f"{place}: {type(error).__name__}: {error}{_where(error)}") from error
-
-
-def _import_file(path: Path) -> ModuleType:
-    name = path.stem
-    spec = importlib.util.spec_from_file_location(name, path.resolve())
-    if spec is None or spec.loader is None or not path.is_file():
-        raise FileNotFoundError(f"there is no file {path}")
-    module = importlib.util.module_from_spec(spec)
-    sys.modules.setdefault(name, module)
-    spec.loader.exec_module(module)
-    return module
-
-
-def _where(error: BaseException) -> str:
-    """Return the file and line that raised, as far as it lies outside the import machinery."""
-    if isinstance(error, SyntaxError):
-        return f" ({error.filename}:{error.lineno})"
-    trace, place = error.__traceback__, ""
-    while trace is not None:
-        filename = trace.tb_frame.f_code.co_filename
-        if not filename.startswith("<") and "importlib" not in filename and filename != __file__:
-            place = f" ({filename}:{trace.tb_lineno})"
-        trace = trace.tb_next
-    return place
+    own = list(filter(None, (place.strip() for place in spec.split(","))))
+    for place in own:
+        look_around(place)
+    return Registry(itertools.chain(*map(named, [*CATALOGUE, *own]), installed()))

@@ -25,15 +25,19 @@ class JobQueue(Protocol):
         ...
 
     async def get(self, lane: str) -> str:
-        """Return the id of the next job of the lane, as soon as there is one."""
+        """Return the id of the next job of the lane, as soon as there is one; say `done` after its attempt."""
+        ...
+
+    def done(self, lane: str, job_id: str) -> None:
+        """Forget a job that was handed out: until then it is not taken from the backlog again."""
+        ...
+
+    def begin_restock(self, lane: str) -> int:
+        """Note that the lane's backlog is about to be read, and return what `restock` asks for."""
         ...
 
     def restock(self, lane: str, tickets: Sequence[Ticket], seen: int, *, complete: bool) -> None:
-        """Take the first tickets of the lane's backlog, read after `seen` was noted; `complete` if that was all."""
-        ...
-
-    def refused(self, lane: str) -> int:
-        """Return how many offers the lane refused so far, to be noted before the backlog is read."""
+        """Take the first tickets of the lane's backlog; `seen` is of `begin_restock`, `complete` if that was all."""
         ...
 
     async def wait_hungry(self) -> Sequence[str]:

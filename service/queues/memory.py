@@ -1,7 +1,7 @@
 """The queue of one process: a bounded `asyncio.Queue` for each lane."""
 
 import asyncio
-import heapq
+from bisect import bisect_right, insort
 from collections.abc import Iterable, Sequence
 
 from service.queues.base import Ticket
@@ -30,14 +30,14 @@ class MemoryQueue:
             self._hungry.set()
         return job_id
 
-    def restock(self, lane: str, tickets: Sequence[Ticket], seen: int, *, complete: bool) -> None:
-        queue = self._lanes[lane]
-        queue.overflow = not complete or queue.refusals != seen
-        for ticket in tickets:
-            queue.push(_entry(ticket))
+    def done(self, lane: str, job_id: str) -> None:
+        self._lanes[lane].done(job_id)
 
-    def refused(self, lane: str) -> int:
-        return self._lanes[lane].refusals
+    def begin_restock(self, lane: str) -> int:
+        return self._lanes[lane].begin_restock()
+
+    def restock(self, lane: str, tickets: Sequence[Ticket], seen: int, *, complete: bool) -> None:
+        self._lanes[lane].restock(map(_entry, tickets), seen, complete=complete)
 
     async def wait_hungry(self) -> Sequence[str]:
         while not (hungry := [name for name, lane in self._lanes.items() if lane.is_hungry]):
@@ -63,6 +63,8 @@ class _LaneQueue(asyncio.Queue[Entry]):
         # after a start the database may hold any number
         self.overflow = True
         self.refusals = 0
+        self._taken: set[str] = set()  # handed out, and not done
+        self._gone: set[str] | None = None  # done while the backlog is read, which may still show them
 
     @property
     def is_hungry(self) -> bool:
@@ -73,42 +75,61 @@ class _LaneQueue(asyncio.Queue[Entry]):
         """Take a newcomer if its turn is among those here."""
         if entry in self._present:
             return True
-        if (self.overflow or self.full()) and not self._is_ahead(entry):
+        if (self.overflow or self.full()) and not (self._entries and entry < self._entries[-1]):
             self.overflow = True
             self.refusals += 1
             return False
-        self.push(entry)
+        if self.full():
+            self._drop_after(self.maxsize - 1)
+        self.put_nowait(entry)
         return True
 
-    def push(self, entry: Entry) -> None:
-        """Take an entry; when there is no room, the last one here goes back to the database."""
-        if entry in self._present:
-            return
-        if self.full():
-            self._drop(max(self._heap))
-        self.put_nowait(entry)
+    def begin_restock(self) -> int:
+        """Note that the backlog is about to be read."""
+        self._gone = set()
+        return self.refusals
 
-    def _is_ahead(self, entry: Entry) -> bool:
-        return bool(self._heap) and entry < max(self._heap)
+    def restock(self, entries: Iterable[Entry], seen: int, *, complete: bool) -> None:
+        """Take what was read of the backlog; what comes last, and has no room, goes back to the database."""
+        over = self._taken | (self._gone or set())
+        self._gone = None
+        self.overflow = not complete or self.refusals != seen
+        new = {entry for entry in entries if entry[1] not in over} - self._present
+        first = sorted(new.union(self._entries))[: self.maxsize]
+        if first:
+            self._drop_after(bisect_right(self._entries, first[-1]))
+            for entry in first:
+                if entry not in self._present:
+                    self.put_nowait(entry)
+        self.overflow = self.overflow or not new <= self._present
 
-    def _drop(self, entry: Entry) -> None:
-        self._heap.remove(entry)
-        heapq.heapify(self._heap)
-        self._present.discard(entry)
-        self.overflow = True
+    def done(self, job_id: str) -> None:
+        """Forget what was handed out."""
+        self._taken.discard(job_id)
+        if self._gone is not None:
+            self._gone.add(job_id)
+
+    def _drop_after(self, count: int) -> None:
+        """Keep the first `count`; the rest goes back to the database."""
+        dropped = self._entries[count:]
+        if dropped:
+            del self._entries[count:]
+            self._present.difference_update(dropped)
+            self.overflow = True
 
     def _init(self, maxsize: int) -> None:  # noqa: ARG002 - asyncio.Queue passes it
-        self._heap: list[Entry] = []
+        self._entries: list[Entry] = []  # in order: what `put` and `get` cost is one move in memory
         self._present: set[Entry] = set()
-        self._queue = self._heap  # what `qsize` counts
+        self._queue = self._entries  # what `qsize` counts
 
     def _put(self, item: Entry) -> None:
-        heapq.heappush(self._heap, item)
+        insort(self._entries, item)
         self._present.add(item)
 
     def _get(self) -> Entry:
-        entry = heapq.heappop(self._heap)
+        entry = self._entries.pop(0)
         self._present.discard(entry)
+        self._taken.add(entry[1])
         return entry
 
 

@@ -56,11 +56,14 @@ class Storage(Protocol):
         """Make a finished local file durable under the key; the file is moved away."""
         ...
 
-    def read(self, key: str, start: int = 0, stop: int | None = None) -> AsyncIterator[bytes]:
-        """Yield the bytes from `start` up to `stop`, in pieces of about 1 MiB.
+    def open_part(
+        self, key: str, start: int = 0, stop: int | None = None
+    ) -> AbstractAsyncContextManager[AsyncIterator[bytes]]:
+        """Open the bytes from `start` up to `stop`: pieces of about 1 MiB, whole even if they are deleted meanwhile.
 
         Raises:
             StoredFileNotFoundError: there is nothing under the key.
+            StorageFailedError: the storage refused.
         """
         ...
 
@@ -69,11 +72,26 @@ class Storage(Protocol):
         ...
 
     async def delete(self, keys: Iterable[str]) -> None:
-        """Delete what is there under the keys; a key with nothing under it is no error."""
+        """Delete what is there under the keys; a key with nothing under it is no error.
+
+        Raises:
+            StorageFailedError: the storage refused one at least; all others are deleted nevertheless.
+        """
         ...
 
     def list_keys(self) -> AsyncIterator[list[str]]:
         """Yield the keys of all that is kept, in pages and in no order."""
+        ...
+
+    def list_fresh(self) -> list[str]:
+        """Return the keys that this process began to keep, and that are neither deleted nor confirmed.
+
+        Such bytes may still be on their way to a row: they are nobody's only when they were never confirmed.
+        """
+        ...
+
+    def confirm(self, keys: Iterable[str]) -> None:
+        """Take note that these keys have their rows."""
         ...
 
     async def check(self) -> None:

@@ -5,10 +5,12 @@ saw their rename, so they wait for the next one, all together.
 """
 
 import asyncio
-import os
+import errno
 from pathlib import Path
 
 import aiofiles.os
+
+from service.durable_folder import sync_folder
 
 
 class FolderSync:
@@ -32,18 +34,30 @@ class FolderSync:
         await done
 
     async def _run(self) -> None:
-        while self._waiting:
-            batch, self._waiting = self._waiting, []
-            try:
-                await aiofiles.os.wrap(_sync)(self._folder)
-            except OSError as error:
-                _finish(batch, error)
-            else:
-                _finish(batch, None)
-        self._task = None
+        """Sync as long as somebody waits. Whatever happens, nobody is left waiting."""
+        try:
+            while self._waiting:
+                batch, self._waiting = self._waiting, []
+                try:
+                    await aiofiles.os.wrap(sync_folder)(self._folder)
+                except asyncio.CancelledError:
+                    _finish(batch, _cancelled())
+                    raise
+                except Exception as error:  # noqa: BLE001 - it is told to those who wait
+                    _finish(batch, error)
+                else:
+                    _finish(batch, None)
+        finally:
+            self._task = None
+            _finish(self._waiting, _cancelled())
+            self._waiting = []
 
 
-def _finish(batch: list[asyncio.Future[None]], error: OSError | None) -> None:
+def _cancelled() -> OSError:
+    return OSError(errno.ECANCELED, "the sync was cancelled")
+
+
+def _finish(batch: list[asyncio.Future[None]], error: Exception | None) -> None:
     for done in batch:
         if done.done():
             continue
@@ -51,11 +65,3 @@ def _finish(batch: list[asyncio.Future[None]], error: OSError | None) -> None:
             done.set_result(None)
         else:
             done.set_exception(error)
-
-
-def _sync(folder: Path) -> None:
-    fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)

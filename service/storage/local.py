@@ -9,61 +9,87 @@ A file is durable when its bytes were written and synced, it was renamed into `f
 import asyncio
 import hashlib
 import os
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator
-from contextlib import asynccontextmanager, contextmanager, suppress
-from errno import EDQUOT, ENOSPC
+import sys
+from collections.abc import AsyncIterator, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, asynccontextmanager
+from itertools import islice
 from pathlib import Path
-from typing import IO, TypeVar
+from threading import Lock
 
-import aiofiles.os
+import aiofiles
+from aiofiles.threadpool.binary import AsyncFileIO
 
 from service.boot_folder import BootFolder
-from service.errors import StorageFailedError, StorageFullError, StoredFileNotFoundError
+from service.durable_folder import make_folder
+from service.errors import StorageFullError, StoredFileNotFoundError
+from service.sniff import HEAD_BYTES, sniff
 from service.storage.base import StoredBytes
 from service.storage.folder_sync import FolderSync
-from service.storage.sniff import HEAD_BYTES, sniff
+from service.storage.incoming_file import PIECE_BYTES, Buffers, IncomingFile, publish
+from service.storage.local_upload import LocalUpload
+from service.storage.refusals import off_loop, refusals
 
-PIECE_BYTES = 1024 * 1024
-_SMALL_BYTES = 4096
 _PAGE = 1000
-_Chunk = bytes | bytearray | memoryview
-_T = TypeVar("_T")
 
 
 class LocalStorage:
-    """Keeps files in `root`; uploads are refused while less than `min_free_bytes` are free there."""
+    """Keeps files in `root`; uploads are refused while less than `min_free_bytes` are free there.
 
-    def __init__(self, root: Path, boot: str, min_free_bytes: int = 0) -> None:
+    What is not `durable` is left to the system to write: it outlives this process, but a power cut takes the last.
+    """
+
+    def __init__(self, root: Path, boot: str, min_free_bytes: int = 0, *, durable: bool = True) -> None:
+        self.durable = durable
         self._kept = root / "files"
         self.incoming = BootFolder(root / "incoming", boot)
         self._min_free_bytes = min_free_bytes
         self._folder_sync = FolderSync(self._kept)
-        self._kept.mkdir(exist_ok=True)
+        self._fresh: set[str] = set()
+        self._hashers = ThreadPoolExecutor(thread_name_prefix="hash")
+        self._buffers = Buffers()
+        make_folder(self._kept)
 
     @asynccontextmanager
     async def upload(self, key: str) -> AsyncIterator["LocalUpload"]:
-        upload = LocalUpload(self, self.incoming.path / key, self._kept / key)
+        file = IncomingFile(
+            self.incoming.path / key,
+            self._kept / key,
+            self.require_room,
+            self._hashers,
+            self._buffers,
+            durable=self.durable,
+        )
+        upload = LocalUpload(file, self.sync_folder)
+        self._fresh.add(key)
         try:
             yield upload
         finally:
-            await asyncio.shield(upload.discard())
+            if not upload.is_kept:
+                await asyncio.shield(upload.discard())
+                self._fresh.discard(key)
 
     async def adopt(self, key: str, path: Path) -> StoredBytes:
-        stored = await _off_loop(_seal_file, path, self._kept / key)
-        await self.sync_folder()
+        self._fresh.add(key)
+        sealing = asyncio.create_task(off_loop(_seal_file, path, self._kept / key, self.durable))
+        try:
+            stored = await asyncio.shield(sealing)
+            await self.sync_folder()
+        except BaseException:
+            await asyncio.shield(self._take_back(key, sealing))
+            raise
         return stored
 
-    async def read(self, key: str, start: int = 0, stop: int | None = None) -> AsyncIterator[bytes]:
-        try:
-            file = await aiofiles.open(self._kept / key, "rb", buffering=0)
-        except FileNotFoundError:
-            raise StoredFileNotFoundError(f"the bytes of the file {key} are gone") from None
+    @asynccontextmanager
+    async def open_part(self, key: str, start: int = 0, stop: int | None = None) -> AsyncIterator[AsyncIterator[bytes]]:
+        with refusals():
+            try:
+                file = await aiofiles.open(self._kept / key, "rb", buffering=0)
+            except FileNotFoundError:
+                raise StoredFileNotFoundError(f"the bytes of the file {key} are gone") from None
         try:
             await file.seek(start)
-            left = (await aiofiles.os.stat(self._kept / key)).st_size if stop is None else stop - start
-            while left > 0 and (piece := await file.read(min(left, PIECE_BYTES))):
-                left -= len(piece)
-                yield piece
+            yield _pieces(file, sys.maxsize if stop is None else stop - start)
         finally:
             await file.close()
 
@@ -71,20 +97,32 @@ class LocalStorage:
         return self._kept / key
 
     async def delete(self, keys: Iterable[str]) -> None:
-        await _off_loop(_unlink_all, [self._kept / key for key in keys])
+        doomed = list(keys)
+        self._fresh.difference_update(doomed)
+        await off_loop(_unlink_all, [self._kept / key for key in doomed])
 
     async def list_keys(self) -> AsyncIterator[list[str]]:
-        with await aiofiles.os.scandir(self._kept) as entries:
-            while page := await _off_loop(_next_names, entries):
+        listing = _Listing(self._kept)
+        try:
+            while page := await off_loop(listing.next_page):
                 yield page
+        finally:
+            await asyncio.shield(off_loop(listing.close))
+
+    def list_fresh(self) -> list[str]:
+        return list(self._fresh)
+
+    def confirm(self, keys: Iterable[str]) -> None:
+        self._fresh.difference_update(keys)
 
     async def check(self) -> None:
-        await _off_loop(self._probe)
+        await off_loop(self._probe)
 
     async def sync_folder(self) -> None:
-        """Return once every rename into `files` so far is durable."""
-        with _refusals():
-            await self._folder_sync.wait()
+        """Return once every rename into `files` so far is as durable as it shall be."""
+        if self.durable:
+            with refusals():
+                await self._folder_sync.wait()
 
     def require_room(self, fd: int) -> None:
         """Raise `StorageFullError` when the disk of this open file has come to the reserve."""
@@ -94,154 +132,71 @@ class LocalStorage:
                 f"{free} bytes are free, and the server keeps {self._min_free_bytes} in reserve; try again later"
             )
 
+    async def _take_back(self, key: str, sealing: asyncio.Task[StoredBytes]) -> None:
+        """Delete what was adopted; the thread cannot be stopped, only waited for."""
+        await asyncio.wait([sealing])
+        await self.delete([key])
+
     def _probe(self) -> None:
         """Do what an upload does, with one byte."""
         probe = self.incoming.path / "probe"
-        with _refusals(), probe.open("wb", buffering=0) as file:
+        with refusals(), probe.open("wb", buffering=0) as file:
             try:
                 self.require_room(file.fileno())
                 file.write(b"\0")
                 os.fsync(file.fileno())
             finally:
-                probe.unlink()
+                probe.unlink(missing_ok=True)  # two may ask at once
 
 
-class LocalUpload:
-    """One file on its way in.
-
-    Pieces of about 1 MiB are written and hashed in a thread while the next one arrives; no more than two are in
-    memory. A small file is one piece: it is written, hashed, synced and renamed in one go.
-    """
-
-    def __init__(self, storage: LocalStorage, temporary: Path, target: Path) -> None:
-        self._storage = storage
-        self._temporary = temporary
-        self._target = target
-        self._file: IO[bytes] | None = None
-        self._digest = hashlib.sha256()
-        self._head = b""
-        self._chunks: list[_Chunk] = []
-        self._chunk_bytes = 0
-        self._pending: asyncio.Task[StoredBytes | None] | None = None
-        self._kept = False
-        self.size_bytes = 0
-
-    async def write(self, chunk: bytes | memoryview) -> None:
-        self._gather(chunk)
-        if self._chunk_bytes >= PIECE_BYTES:
-            await self._settled()
-            self._begin(self._write)
-
-    async def keep(self) -> StoredBytes:
-        await self._settled()
-        self._begin(self._seal)
-        stored = await self._settled()
-        assert stored is not None  # noqa: S101 - _seal returned it
-        await self._storage.sync_folder()
-        self._kept = True
-        return stored
-
-    async def discard(self) -> None:
-        """Close, and delete what was not kept."""
-        if self._kept:
-            return
-        with suppress(StorageFailedError):
-            await self._settled()
-        await _off_loop(self._remove)
-
-    def _gather(self, chunk: bytes | memoryview) -> None:
-        """Hold a chunk without copying it, unless it is so small that holding it costs more."""
-        self.size_bytes += len(chunk)
-        self._chunk_bytes += len(chunk)
-        if len(chunk) >= _SMALL_BYTES:
-            self._chunks.append(chunk)
-        elif self._chunks and isinstance(self._chunks[-1], bytearray):
-            self._chunks[-1] += chunk
-        else:
-            self._chunks.append(bytearray(chunk))
-
-    def _begin(self, step: Callable[[list[_Chunk]], StoredBytes | None]) -> None:
-        chunks, self._chunks, self._chunk_bytes = self._chunks, [], 0
-        self._pending = asyncio.create_task(_off_loop(step, chunks))
-
-    async def _settled(self) -> StoredBytes | None:
-        """Wait for the thread. It cannot be stopped: whoever is cancelled here leaves it to `discard` to wait."""
-        if self._pending is None:
-            return None
-        stored = await asyncio.shield(self._pending)
-        self._pending = None
-        return stored
-
-    # ---- in a thread
-
-    def _write(self, chunks: list[_Chunk]) -> None:
-        if self._file is None:
-            self._file = self._temporary.open("xb", buffering=0)
-            self._head = b"".join(chunks)[:HEAD_BYTES]
-        self._storage.require_room(self._file.fileno())
-        for chunk in chunks:
-            _write_whole(self._file, chunk)
-            self._digest.update(chunk)
-
-    def _seal(self, chunks: list[_Chunk]) -> StoredBytes:
-        self._write(chunks)
-        assert self._file is not None  # noqa: S101 - _write opened it
-        _publish(self._file, self._temporary, self._target)
-        return StoredBytes(self.size_bytes, self._digest.hexdigest(), sniff(self._head))
-
-    def _remove(self) -> None:
-        if self._file is not None:
-            self._file.close()
-            self._temporary.unlink(missing_ok=True)
-            self._target.unlink(missing_ok=True)
-
-
-def _write_whole(file: IO[bytes], chunk: _Chunk) -> None:
-    """Write all of it: a raw write may take less, when a signal or a limit cuts it short."""
-    view = memoryview(chunk)
-    while view:
-        view = view[file.write(view) :]
-
-
-def _publish(file: IO[bytes], temporary: Path, target: Path) -> None:
-    """Sync, close and rename. An fsync that fails is final: the pages may be gone, and a second one would lie."""
-    os.fchmod(file.fileno(), 0o400)
-    os.fsync(file.fileno())
-    file.close()
-    temporary.replace(target)
-
-
-def _seal_file(path: Path, target: Path) -> StoredBytes:
+def _seal_file(path: Path, target: Path, durable: bool) -> StoredBytes:  # noqa: FBT001 - it is called by position, in a thread
     """Publish a file that a processor wrote; a link is refused, wherever it points."""
     with os.fdopen(os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC), "rb", buffering=0) as file:
         head = file.read(HEAD_BYTES)
         file.seek(0)
         digest = hashlib.file_digest(file, "sha256")
         size_bytes = file.tell()
-        _publish(file, path, target)
+        publish(file, path, target, durable=durable)
     return StoredBytes(size_bytes, digest.hexdigest(), sniff(head))
 
 
 def _unlink_all(paths: list[Path]) -> None:
+    """Delete all that can be deleted, and then tell the first refusal."""
+    refusals: list[OSError] = []
     for path in paths:
-        path.unlink(missing_ok=True)
+        try:
+            path.unlink(missing_ok=True)
+        except OSError as error:
+            refusals.append(error)
+    if refusals:
+        raise refusals[0]
 
 
-def _next_names(entries: Iterator["os.DirEntry[str]"]) -> list[str]:
-    return [entry.name for entry, _ in zip(entries, range(_PAGE), strict=False)]
+async def _pieces(file: AsyncFileIO, left: int) -> AsyncIterator[bytes]:
+    while left > 0 and (piece := await file.read(min(left, PIECE_BYTES))):
+        left -= len(piece)
+        yield piece
 
 
-async def _off_loop(function: Callable[..., _T], *args: object) -> _T:
-    with _refusals():
-        return await aiofiles.os.wrap(function)(*args)
+class _Listing:
+    """The names in a folder, page by page. `close` waits for a page that a thread still reads, and ends it there."""
 
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._entries: Iterator[os.DirEntry[str]] | None = None
+        self._stack = ExitStack()
+        self._lock = Lock()
+        self._closed = False
 
-@contextmanager
-def _refusals() -> Iterator[None]:
-    """Tell the operating system's refusals in our own words."""
-    try:
-        yield
-    except OSError as error:
-        if error.errno in (ENOSPC, EDQUOT):
-            raise StorageFullError(f"the disk is full: {error.strerror}") from error
-        raise StorageFailedError(f"the disk refused: {error.strerror or error}") from error
+    def next_page(self) -> list[str]:
+        with self._lock:
+            if self._closed:
+                return []
+            if self._entries is None:
+                self._entries = self._stack.enter_context(os.scandir(self._folder))
+            return [entry.name for entry in islice(self._entries, _PAGE)]
+
+    def close(self) -> None:
+        with self._lock:
+            self._closed = True
+            self._stack.close()

@@ -5,8 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from pydantic import TypeAdapter
-from sqlalchemy import insert
-from sqlalchemy.ext.asyncio import AsyncConnection
+from sqlalchemy import Connection, insert
 
 from service.states import TRANSITIONS, Move
 from service.store.events import state_event
@@ -17,7 +16,7 @@ _NEW_JOB = TypeAdapter(NewJob)
 _NEW_FILE = TypeAdapter(NewFile)
 
 
-async def add_jobs(connection: AsyncConnection, items: Sequence[NewJob]) -> Sequence[None]:
+def add_jobs(connection: Connection, items: Sequence[NewJob]) -> Sequence[None]:
     """Add jobs with their files, their first events and their idempotency keys.
 
     Raises:
@@ -32,12 +31,12 @@ async def add_jobs(connection: AsyncConnection, items: Sequence[NewJob]) -> Sequ
         for new in items
         if new.first_answer
     ]:
-        await connection.execute(insert(keys), answers)
-    await connection.execute(insert(jobs), [job_row(new) for new in items])
-    await add_files(connection, [upload for new in items for upload in new.uploads])
+        connection.execute(insert(keys), answers)
+    connection.execute(insert(jobs), [job_row(new) for new in items])
+    add_files(connection, [upload for new in items for upload in new.uploads])
     if links := [link for new in items for link in file_links(new.id, "input", _input_ids(new))]:
-        await connection.execute(insert(job_files), links)
-    await add_events(connection, [state_event(new.id, 0, Move.SUBMIT, new.created_at) for new in items])
+        connection.execute(insert(job_files), links)
+    add_events(connection, [state_event(new.id, 0, Move.SUBMIT, new.created_at) for new in items])
     return [None] * len(items)
 
 
@@ -49,7 +48,7 @@ class KeptFile:
     first_answer: FirstAnswer | None = None
 
 
-async def keep_files(connection: AsyncConnection, items: Sequence[KeptFile]) -> Sequence[None]:
+def keep_files(connection: Connection, items: Sequence[KeptFile]) -> Sequence[None]:
     """Add files that live until they are deleted, with their idempotency keys."""
     if answers := [
         _key_row(
@@ -60,21 +59,21 @@ async def keep_files(connection: AsyncConnection, items: Sequence[KeptFile]) -> 
         for item in items
         if item.first_answer
     ]:
-        await connection.execute(insert(keys), answers)
-    await add_files(connection, [item.file for item in items], kept=True)
+        connection.execute(insert(keys), answers)
+    add_files(connection, [item.file for item in items], kept=True)
     return [None] * len(items)
 
 
-async def add_files(connection: AsyncConnection, new: Sequence[NewFile], *, kept: bool = False) -> None:
+def add_files(connection: Connection, new: Sequence[NewFile], *, kept: bool = False) -> None:
     """Add the rows of stored files."""
     if new:
-        await connection.execute(insert(files), [file_row(file, kept=kept) for file in new])
+        connection.execute(insert(files), [file_row(file, kept=kept) for file in new])
 
 
-async def add_events(connection: AsyncConnection, rows: Sequence[dict[str, Any]]) -> None:
+def add_events(connection: Connection, rows: Sequence[dict[str, Any]]) -> None:
     """Add rows to the events table."""
     if rows:
-        await connection.execute(insert(events), rows)
+        connection.execute(insert(events), rows)
 
 
 def job_row(new: NewJob) -> dict[str, Any]:

@@ -1,7 +1,7 @@
 """Who waits for which job to finish, in this process."""
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 
 from service.states import TERMINAL, State
@@ -23,7 +23,8 @@ class Finish:
 class Changes:
     """Tells those who wait, once a change is committed."""
 
-    def __init__(self) -> None:
+    def __init__(self, on_gone: Callable[[str], None] = lambda _job_id: None) -> None:
+        self._on_gone = on_gone
         self._waiting: dict[str, list[Finish]] = {}
         self._closed = False
 
@@ -46,6 +47,12 @@ class Changes:
         if state in TERMINAL:
             for finish in self._waiting.get(job_id, ()):
                 finish.event.set()
+
+    def forget(self, job_id: str) -> None:
+        """Say that the job is gone."""
+        self._on_gone(job_id)
+        for finish in self._waiting.get(job_id, ()):
+            finish.event.set()
 
     def close(self) -> None:
         """Let go all who wait: the server stops."""

@@ -8,9 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import case, delete, exists, select, update
-from sqlalchemy.ext.asyncio import AsyncConnection
-from sqlalchemy.sql.elements import ColumnElement
+from sqlalchemy import ColumnElement, Connection, case, delete, exists, select, update
 
 from service.states import DELETABLE, TRANSITIONS, Move, State
 from service.store.additions import add_events
@@ -28,9 +26,13 @@ class Order:
 
 @dataclass(frozen=True, slots=True)
 class Deletion:
-    """Finished or queued jobs to be deleted; the files that are nobody's after that go with them."""
+    """Finished or queued jobs to be deleted; the files that are nobody's after that go with them.
+
+    With `finished_before`, only those that finished before this moment.
+    """
 
     job_ids: tuple[str, ...]
+    finished_before: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,17 +60,19 @@ class Staging:
     limit: int
 
 
-async def cancel_jobs(connection: AsyncConnection, items: Sequence[Order]) -> Sequence[bool]:
+def cancel_jobs(connection: Connection, items: Sequence[Order]) -> Sequence[bool]:
     """Cancel jobs that wait or run; False for a job that does neither. A running attempt loses its fence."""
     changes = {"worker_id": None, "error": {"code": "cancelled", "message": "the job was cancelled"}}
     return [
-        await _move(connection, Move.CANCEL, item, {**changes, "finished_at": item.at}, jobs.c.id == item.job_id) == 1
+        _move(connection, Move.CANCEL, item, {**changes, "finished_at": item.at}, jobs.c.id == item.job_id) == 1
         for item in items
     ]
 
 
-async def retry_jobs(connection: AsyncConnection, items: Sequence[Order]) -> Sequence[bool]:
-    """Queue failed and cancelled jobs once more, with one attempt at least; False for a job in another state.
+def retry_jobs(connection: Connection, items: Sequence[Order]) -> Sequence[bool]:
+    """Queue failed and cancelled jobs once more, with one attempt at least.
+
+    False for a job in another state, and for one that has lost an input.
 
     The count of attempts goes on, so that an attempt that was cancelled can never settle the new one.
     """
@@ -77,61 +81,60 @@ async def retry_jobs(connection: AsyncConnection, items: Sequence[Order]) -> Seq
         "error": None, "progress_fraction": 0.0, "progress_message": "",
         "max_attempts": case((jobs.c.attempt < jobs.c.max_attempts, jobs.c.max_attempts), else_=jobs.c.attempt + 1),
     }  # fmt: skip
+    lost_an_input = exists().where(
+        job_files.c.job_id == jobs.c.id, job_files.c.role == "input", job_files.c.file_id.is_(None)
+    )
     return [
-        await _move(connection, Move.RETRY, item, {**changes, "run_after": item.at}, jobs.c.id == item.job_id) == 1
+        _move(connection, Move.RETRY, item, {**changes, "run_after": item.at}, jobs.c.id == item.job_id, ~lost_an_input)
+        == 1
         for item in items
     ]
 
 
-async def rescue_jobs(connection: AsyncConnection, items: Sequence[Rescue]) -> Sequence[int]:
+def rescue_jobs(connection: Connection, items: Sequence[Rescue]) -> Sequence[int]:
     """Queue what dead workers ran, or fail it where no attempt is left; return how many jobs that were."""
-    return [await _rescue(connection, item) for item in items]
+    return [_rescue(connection, item) for item in items]
 
 
-async def release_jobs(connection: AsyncConnection, items: Sequence[Release]) -> Sequence[int]:
+def release_jobs(connection: Connection, items: Sequence[Release]) -> Sequence[int]:
     """Queue what a worker that stops has left, without counting the attempt; return how many jobs that were."""
     uncounted = {"worker_id": None, "scheduled": False, "attempt": jobs.c.attempt - 1}
-    return [
-        await _move(connection, Move.RELEASE, item, uncounted, jobs.c.worker_id == item.worker_id) for item in items
-    ]
+    return [_move(connection, Move.RELEASE, item, uncounted, jobs.c.worker_id == item.worker_id) for item in items]
 
 
-async def stage_jobs(connection: AsyncConnection, items: Sequence[Staging]) -> Sequence[int]:
+def stage_jobs(connection: Connection, items: Sequence[Staging]) -> Sequence[int]:
     """Make up to `limit` jobs ready whose moment has come, the longest due first; return how many."""
-    return [await _stage(connection, item) for item in items]
+    return [_stage(connection, item) for item in items]
 
 
-async def delete_jobs(connection: AsyncConnection, items: Sequence[Deletion]) -> Sequence[tuple[int, list[str]]]:
+def delete_jobs(connection: Connection, items: Sequence[Deletion]) -> Sequence[tuple[int, list[str]]]:
     """Delete jobs that do not run; return how many, and the ids of the files that went with them."""
-    return [await _delete(connection, item) for item in items]
+    return [_delete(connection, item) for item in items]
 
 
-async def delete_files(connection: AsyncConnection, items: Sequence[str]) -> Sequence[bool]:
+def delete_files(connection: Connection, items: Sequence[str]) -> Sequence[bool]:
     """Delete files by id; False for one that an unfinished job needs, or that is not there."""
-    return [await _delete_file(connection, file_id) for file_id in items]
+    return [_delete_file(connection, file_id) for file_id in items]
 
 
-async def _move(
-    connection: AsyncConnection, move: Move, item: Any, changes: dict[str, Any], *which: ColumnElement[bool]
-) -> int:
+def _move(connection: Connection, move: Move, item: Any, changes: dict[str, Any], *which: ColumnElement[bool]) -> int:
     """Make one move with the jobs of `which` whose state allows it, and record it; return how many."""
     sources, target = TRANSITIONS[move]
-    moved = await connection.execute(
+    moved = connection.execute(
         update(jobs)
         .where(in_state(*sources), *which)
         .values(state=target.value, **changes)
-        .returning(jobs.c.id, jobs.c.attempt, jobs.c.error)
+        .returning(jobs.c.id, jobs.c.attempt)
     )
     rows = list(moved)
-    await add_events(connection, [state_event(row.id, row.attempt, move, item.at, _facts(row)) for row in rows])
+    facts = {"error": changes["error"]} if changes.get("error") else {}
+    # the attempt that a release takes back is the one that it is about
+    taken_back = int(move is Move.RELEASE)
+    add_events(connection, [state_event(row.id, row.attempt + taken_back, move, item.at, facts) for row in rows])
     return len(rows)
 
 
-def _facts(row: Any) -> dict[str, Any]:
-    return {"error": row.error} if row.error else {}
-
-
-async def _rescue(connection: AsyncConnection, item: Rescue) -> int:
+def _rescue(connection: Connection, item: Rescue) -> int:
     strays = (
         select(jobs.c.id)
         .where(in_state(State.RUNNING), jobs.c.worker_id != item.worker_id)
@@ -141,30 +144,34 @@ async def _rescue(connection: AsyncConnection, item: Rescue) -> int:
     again = {"worker_id": None, "scheduled": False, "run_after": item.at}
     lost = {"code": "worker_lost", "message": "the server stopped in the middle of the last attempt"}
     left = jobs.c.attempt < jobs.c.max_attempts
-    rescued = await _move(connection, Move.RESCUE, item, again, jobs.c.id.in_(strays), left)
+    rescued = _move(connection, Move.RESCUE, item, again, jobs.c.id.in_(strays), left)
     over = {"worker_id": None, "finished_at": item.at, "error": lost}
-    return rescued + await _move(connection, Move.GIVE_UP, item, over, jobs.c.id.in_(strays), ~left)
+    return rescued + _move(connection, Move.GIVE_UP, item, over, jobs.c.id.in_(strays), ~left)
 
 
-async def _stage(connection: AsyncConnection, item: Staging) -> int:
+def _stage(connection: Connection, item: Staging) -> int:
     due = (
         select(jobs.c.id)
         .where(in_state(State.QUEUED), jobs.c.scheduled, jobs.c.run_after <= item.at)
         .order_by(jobs.c.run_after)
         .limit(item.limit)
     )
-    staged = await connection.execute(update(jobs).where(jobs.c.id.in_(due)).values(scheduled=False))
+    staged = connection.execute(update(jobs).where(jobs.c.id.in_(due)).values(scheduled=False))
     return staged.rowcount
 
 
-async def _delete(connection: AsyncConnection, item: Deletion) -> tuple[int, list[str]]:
-    which = jobs.c.id.in_(item.job_ids)
-    doomed = await connection.execute(select(jobs.c.id).where(which, in_state(*DELETABLE)))
+def _delete(connection: Connection, item: Deletion) -> tuple[int, list[str]]:
+    which = [jobs.c.id.in_(item.job_ids), in_state(*DELETABLE)]
+    if item.finished_before is not None:
+        which.append(jobs.c.finished_at < item.finished_before)
+    doomed = connection.execute(select(jobs.c.id).where(*which))
     job_ids = list(doomed.scalars())
-    linked = await connection.execute(select(job_files.c.file_id).where(job_files.c.job_id.in_(job_ids)))
+    # an input that was deleted has left its place empty
+    links = select(job_files.c.file_id).where(job_files.c.job_id.in_(job_ids), job_files.c.file_id.is_not(None))
+    linked = connection.execute(links)
     file_ids = sorted(set(linked.scalars()))
-    await connection.execute(delete(jobs).where(jobs.c.id.in_(job_ids)))
-    orphans = await connection.execute(
+    connection.execute(delete(jobs).where(jobs.c.id.in_(job_ids)))
+    orphans = connection.execute(
         delete(files)
         .where(files.c.id.in_(file_ids), ~files.c.kept, ~exists().where(job_files.c.file_id == files.c.id))
         .returning(files.c.id)
@@ -172,11 +179,11 @@ async def _delete(connection: AsyncConnection, item: Deletion) -> tuple[int, lis
     return len(job_ids), list(orphans.scalars())
 
 
-async def _delete_file(connection: AsyncConnection, file_id: str) -> bool:
+def _delete_file(connection: Connection, file_id: str) -> bool:
     needed = (
         select(job_files.c.file_id)
         .join_from(job_files, jobs, jobs.c.id == job_files.c.job_id)
         .where(job_files.c.file_id == file_id, in_state(State.QUEUED, State.RUNNING))
     )
-    gone = await connection.execute(delete(files).where(files.c.id == file_id, files.c.id.not_in(needed)))
+    gone = connection.execute(delete(files).where(files.c.id == file_id, files.c.id.not_in(needed)))
     return gone.rowcount == 1

@@ -5,9 +5,13 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Engine, event
-from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
+from sqlalchemy import Engine, create_engine, event
+from sqlalchemy.exc import DBAPIError, TimeoutError  # noqa: A004 - what the pool raises
+from sqlalchemy.ext.asyncio import create_async_engine
 from sqlmodel.ext.asyncio.session import AsyncSession
+
+from service.errors import DatabaseUnavailableError
+from service.store.presence import Presence
 
 BUSY_TIMEOUT_MS = 10_000
 _READERS = 4
@@ -15,36 +19,53 @@ _READERS = 4
 # https://www.sqlite.org/pragma.html: WAL lets readers read while the writer writes; FULL syncs at every commit
 _PRAGMAS = (
     "PRAGMA journal_mode=WAL",
-    "PRAGMA synchronous=FULL",
     "PRAGMA foreign_keys=ON",
     f"PRAGMA busy_timeout={BUSY_TIMEOUT_MS}",
     "PRAGMA journal_size_limit=67108864",
     "PRAGMA temp_store=MEMORY",
 )
 
+_OPTIONS: dict[str, Any] = {"hide_parameters": True, "max_overflow": 0, "pool_timeout": BUSY_TIMEOUT_MS / 1000}
+
 
 class Database:
     """Opens connections to one SQLite file.
 
-    `writes` has a single connection and begins every transaction with the write lock, so that a transaction never
-    fails half-way for want of it. `reads` cannot write at all, and never wait for the writer.
+    `writes` has a single connection, for the thread of the writer; every transaction begins with the write lock, so
+    that none fails half-way for want of it. `reads` cannot write at all, and never wait for the writer.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, durable: bool = True) -> None:
         self.path = path
-        self.writes = _engine(path, "BEGIN IMMEDIATE", pool_size=1)
-        self.reads = _engine(path, "BEGIN", "PRAGMA query_only=ON", pool_size=_READERS)
+        pragmas = (*_PRAGMAS, f"PRAGMA synchronous={'FULL' if durable else 'NORMAL'}")
+        self.writes = create_engine(
+            f"sqlite:///{path}", pool_size=1, connect_args={"check_same_thread": False}, **_OPTIONS
+        )
+        begin_with(self.writes, "BEGIN IMMEDIATE", pragmas)
+        presence = Presence(path)
+        event.listen(self.writes, "commit", lambda _connection: presence.require())
+        self.reads = create_async_engine(database_url(path), pool_size=_READERS, **_OPTIONS)
+        begin_with(self.reads.sync_engine, "BEGIN", (*pragmas, "PRAGMA query_only=ON"))
 
     @asynccontextmanager
     async def session(self) -> AsyncIterator[AsyncSession]:
-        """Give a session that reads."""
-        async with AsyncSession(self.reads, expire_on_commit=False) as session:
-            yield session
+        """Give a session that reads.
+
+        Raises:
+            DatabaseUnavailableError: the database refused.
+        """
+        try:
+            async with AsyncSession(self.reads, expire_on_commit=False) as session:
+                yield session
+        except DBAPIError as error:
+            raise DatabaseUnavailableError(f"the database refused: {error.orig}") from error
+        except TimeoutError as error:
+            raise DatabaseUnavailableError("the database is busy; try again") from error
 
     async def aclose(self) -> None:
         """Close all connections."""
         await self.reads.dispose()
-        await self.writes.dispose()
+        self.writes.dispose()
 
 
 def database_url(path: Path) -> str:
@@ -52,16 +73,8 @@ def database_url(path: Path) -> str:
     return f"sqlite+aiosqlite:///{path}"
 
 
-def _engine(path: Path, begin: str, *pragmas: str, pool_size: int) -> AsyncEngine:
-    engine = create_async_engine(
-        database_url(path), pool_size=pool_size, max_overflow=0, pool_timeout=BUSY_TIMEOUT_MS / 1000
-    )
-    _begin_with(engine.sync_engine, begin, (*_PRAGMAS, *pragmas))
-    return engine
-
-
-def _begin_with(engine: Engine, begin: str, pragmas: tuple[str, ...]) -> None:
-    """Take transactions out of the driver's hands: it would begin them too late, and not at all for reads."""
+def begin_with(engine: Engine, begin: str, pragmas: tuple[str, ...]) -> None:
+    """Take transactions out of the driver's hands: it begins them late, and none for reads and changes of tables."""
 
     @event.listens_for(engine, "connect")
     def set_up(connection: Any, _record: Any) -> None:

@@ -4,18 +4,17 @@ from collections.abc import Sequence
 from datetime import datetime
 
 from pydantic import TypeAdapter
-from sqlalchemy import delete
+from sqlalchemy import Connection, delete
 from sqlalchemy.exc import IntegrityError
-from sqlalchemy.ext.asyncio import AsyncConnection
 from sqlmodel import col, select
 
 from service.errors import FileInUseError, StoredFileNotFoundError
 from service.store.additions import KeptFile, keep_files
 from service.store.control import Deletion, delete_files, delete_jobs
 from service.store.database import Database
-from service.store.jobs import KeyTakenError, file_of
 from service.store.models import File, IdempotencyKey
 from service.store.records import FirstAnswer, NewFile
+from service.store.rows import KeyTakenError, file_of
 from service.store.tables import keys
 from service.store.writer import Writer
 
@@ -70,9 +69,14 @@ class Files:
             await self.get(file_id)
             raise FileInUseError(f"a job that is not finished needs the file {file_id}; cancel the job first")
 
-    async def delete_with_jobs(self, job_ids: Sequence[str]) -> tuple[int, list[str]]:
-        """Delete jobs that do not run; return how many, and the ids of the files that are nobody's now."""
-        return await self._writer.write(delete_jobs, Deletion(tuple(job_ids)))
+    async def delete_with_jobs(
+        self, job_ids: Sequence[str], finished_before: datetime | None = None
+    ) -> tuple[int, list[str]]:
+        """Delete jobs that do not run; return how many, and the ids of the files that are nobody's now.
+
+        With `finished_before`, a job that was retried meanwhile stays.
+        """
+        return await self._writer.write(delete_jobs, Deletion(tuple(job_ids), finished_before))
 
     async def prune_answers(self, before: datetime) -> int:
         """Forget idempotency keys from before this moment; return how many."""
@@ -84,11 +88,11 @@ def first_file(answer: IdempotencyKey) -> File | None:
     return file_of(_NEW_FILE.validate_python(answer.answer["file"])) if "file" in answer.answer else None
 
 
-async def prune_keys(connection: AsyncConnection, items: Sequence[datetime]) -> Sequence[int]:
+def prune_keys(connection: Connection, items: Sequence[datetime]) -> Sequence[int]:
     """Forget a slice of the idempotency keys that are older than each moment."""
-    return [await _prune_keys(connection, before) for before in items]
+    return [_prune_keys(connection, before) for before in items]
 
 
-async def _prune_keys(connection: AsyncConnection, before: datetime) -> int:
+def _prune_keys(connection: Connection, before: datetime) -> int:
     expired = select(keys.c.key).where(keys.c.created_at < before).order_by(keys.c.created_at).limit(500)
-    return (await connection.execute(delete(keys).where(keys.c.key.in_(expired)))).rowcount
+    return (connection.execute(delete(keys).where(keys.c.key.in_(expired)))).rowcount

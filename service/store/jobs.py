@@ -6,9 +6,8 @@ from datetime import datetime
 from typing import Any
 
 from pydantic import TypeAdapter
-from sqlalchemy import text
+from sqlalchemy import Connection, text, union_all
 from sqlalchemy.exc import IntegrityError
-from sqlalchemy.ext.asyncio import AsyncConnection
 from sqlmodel import col, select
 
 from service.errors import JobNotFoundError, UnknownFileError
@@ -30,7 +29,8 @@ from service.store.database import Database
 from service.store.ids import first_id_at
 from service.store.models import Event, File, IdempotencyKey, Job, JobFile
 from service.store.moves import advance_jobs, claim_jobs, settle_jobs
-from service.store.records import Advance, Claim, ClaimedJob, JobRecord, NewFile, NewJob, Ready, Settlement
+from service.store.records import Advance, Claim, ClaimedJob, JobRecord, NewJob, Ready, Settlement
+from service.store.rows import KeyTakenError, as_loaded, file_of
 from service.store.tables import in_state, jobs
 from service.store.writer import Writer
 
@@ -115,6 +115,10 @@ class Jobs:
         """Make jobs ready whose moment has come; return how many."""
         return await self._writer.write(stage_jobs, Staging(at, limit))
 
+    def tell_deleted(self, job_id: str) -> None:
+        """Let go those who wait for a job that was deleted."""
+        self._changes.forget(job_id)
+
     # ---- looks
 
     async def get(self, job_id: str) -> JobRecord:
@@ -132,11 +136,8 @@ class Jobs:
 
     async def list_page(self, wanted: JobFilter) -> list[JobRecord]:
         """Return up to `limit` jobs, the newest first."""
-        statement = select(Job).order_by(col(Job.id).desc()).limit(wanted.limit)
-        for condition in _conditions(wanted):
-            statement = statement.where(condition)
         async with self._database.session() as session:
-            page = (await session.exec(statement)).all()
+            page = (await session.exec(_page_of(wanted))).all()
             inputs, outputs = await _files_of(session, [job.id for job in page])
         return [JobRecord(job, tuple(inputs.get(job.id, ())), tuple(outputs.get(job.id, ()))) for job in page]
 
@@ -205,13 +206,9 @@ class Jobs:
         await self._writer.write(probe, None)
 
 
-class KeyTakenError(Exception):
-    """The idempotency key has an answer already."""
-
-
-async def probe(connection: AsyncConnection, items: Sequence[None]) -> Sequence[None]:
+def probe(connection: Connection, items: Sequence[None]) -> Sequence[None]:
     """Write a page, and change nothing."""
-    await connection.execute(text("UPDATE alembic_version SET version_num = version_num"))
+    connection.execute(text("UPDATE alembic_version SET version_num = version_num"))
     return items
 
 
@@ -219,15 +216,7 @@ def record_of(new: NewJob) -> JobRecord:
     """Return a job as it is at its submission."""
     row = job_row(new)
     files = tuple(file_of(file) for file in (*new.uploads, *new.stored))
-    return JobRecord(Job(**{**row, "metadata_": row.pop("metadata")}), files)
-
-
-def file_of(new: NewFile) -> File:
-    """Return the row of a file."""
-    return File(
-        id=new.id, name=new.name, media_type=new.media_type, size_bytes=new.size_bytes, sha256=new.sha256,
-        kept=False, created_at=new.created_at,
-    )  # fmt: skip
+    return JobRecord(as_loaded(Job, metadata_=row.pop("metadata"), **row), files)
 
 
 def first_job(answer: IdempotencyKey) -> JobRecord | None:
@@ -235,15 +224,32 @@ def first_job(answer: IdempotencyKey) -> JobRecord | None:
     return record_of(_NEW_JOB.validate_python(answer.answer["job"])) if "job" in answer.answer else None
 
 
-def _conditions(wanted: JobFilter) -> list[Any]:
-    bounds = [
-        (wanted.state and in_state(wanted.state)),
-        (wanted.processor is not None and col(Job.processor) == wanted.processor),
+def _page_of(wanted: JobFilter) -> Any:
+    """Return the statement for a page. Of one processor, the index gives the newest of each state: take those."""
+    newest = col(Job.id).desc()
+    if wanted.processor is None:
+        return select(Job).where(*_conditions(wanted, wanted.state)).order_by(newest).limit(wanted.limit)
+    states = [wanted.state] if wanted.state else list(State)
+    slices = [
+        select(Job.id)
+        .where(col(Job.processor) == wanted.processor, *_conditions(wanted, state))
+        .order_by(newest)
+        .limit(wanted.limit)
+        .subquery()
+        for state in states
+    ]
+    ids = union_all(*(select(one.c.id) for one in slices)).subquery()
+    return select(Job).where(col(Job.id).in_(select(ids.c.id))).order_by(newest).limit(wanted.limit)
+
+
+def _conditions(wanted: JobFilter, state: State | None) -> list[Any]:
+    bounds: list[Any] = [
+        (state and in_state(state)),
         (wanted.created_after and col(Job.id) >= first_id_at(wanted.created_after)),
         (wanted.created_before and col(Job.id) < first_id_at(wanted.created_before)),
         (wanted.before_id and col(Job.id) < wanted.before_id),
     ]
-    return [bound for bound in bounds if bound is not None and bound is not False]
+    return [bound for bound in bounds if bound is not None]
 
 
 async def _files_of(session: Any, job_ids: list[str]) -> tuple[dict[str, list[File]], dict[str, list[File]]]:

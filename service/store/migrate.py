@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from service.errors import DatabaseTooNewError
+from service.errors import DatabaseMissingError, DatabaseTooNewError, StartError
 
 HEAD = "head"
 
@@ -13,9 +13,12 @@ def upgrade(path: Path, revision: str = HEAD) -> tuple[str | None, str | None]:
 
     Raises:
         DatabaseTooNewError: the file was written by a newer version; it is left as it is.
+        DatabaseMissingError: there are files beside it that only a database could tell apart.
+        StartError: the file cannot be opened, or is not a database.
     """
     from alembic import command  # noqa: PLC0415 - slow to import, and only needed here
 
+    _refuse_loss(path)
     return _with_alembic(path, lambda config: command.upgrade(config, revision))
 
 
@@ -36,18 +39,39 @@ def _with_alembic(path: Path, act: Any) -> tuple[str | None, str | None]:
     from alembic.config import Config  # noqa: PLC0415
     from alembic.script import ScriptDirectory  # noqa: PLC0415
     from sqlalchemy import NullPool, create_engine  # noqa: PLC0415
+    from sqlalchemy.exc import DBAPIError  # noqa: PLC0415
+
+    from service.store.database import begin_with  # noqa: PLC0415
 
     config = Config()
     config.set_main_option("script_location", str(migrations_folder()))
     engine = create_engine(f"sqlite:///{path}", poolclass=NullPool)
-    with engine.connect() as connection:
-        before = _revision(connection)
-        script = ScriptDirectory.from_config(config)
-        _refuse_newer(path, before, {known.revision for known in script.walk_revisions()})
-        config.attributes["connection"] = connection
-        act(config)
-        connection.commit()
-        return before, _revision(connection)
+    # all in one transaction: a server that is killed here must not leave half a migration to the next start
+    begin_with(engine, "BEGIN IMMEDIATE", ())
+    try:
+        with engine.connect() as connection:
+            before = _revision(connection)
+            script = ScriptDirectory.from_config(config)
+            _refuse_newer(path, before, {known.revision for known in script.walk_revisions()})
+            config.attributes["connection"] = connection
+            act(config)
+            connection.commit()
+            return before, _revision(connection)
+    except DBAPIError as error:
+        raise StartError(f"the database {path} cannot be used: {error.orig}") from error
+
+
+def _refuse_loss(path: Path) -> None:
+    """Refuse to begin anew over files: to an empty database they are orphans, and the sweep would delete them.
+
+    The storage makes its folder after the first database is there, so a folder without one has lost it.
+    """
+    files = path.parent / "files"
+    if files.is_dir() and not (path.exists() and path.stat().st_size):
+        raise DatabaseMissingError(
+            f"the database {path} is missing, and {files} shows that there was one: put it back from a backup, "
+            f"or name another data folder; to begin anew, and lose what is there, delete {files}"
+        )
 
 
 def _revision(connection: Any) -> str | None:

@@ -4,10 +4,11 @@ Ids are UUIDv7 in text: they sort by the instant they were made, so `ORDER BY id
 a bound on `created_at` is a bound on the id.
 """
 
+import json
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from sqlalchemy import JSON, BigInteger, Column, Dialect, Index, Integer, Text, TypeDecorator, text
+from sqlalchemy import BigInteger, Column, Dialect, Index, Integer, Text, TypeDecorator, text
 from sqlmodel import Field, SQLModel
 
 from service.states import State
@@ -27,6 +28,22 @@ class Instant(TypeDecorator[datetime]):
 
     def process_result_value(self, value: int | None, dialect: Dialect) -> datetime | None:  # noqa: ARG002 - the base calls it so
         return None if value is None else _EPOCH + value * _MICROSECOND
+
+
+class Json(TypeDecorator[Any]):
+    """What JSON can say, as text: SQLite would turn a column called JSON into numbers where it can. None is NULL."""
+
+    impl = Text
+    cache_ok = True
+
+    def process_bind_param(self, value: Any, dialect: Dialect) -> str | None:  # noqa: ARG002 - the base calls it so
+        return None if value is None else _to_json(value)
+
+    def process_result_value(self, value: str | None, dialect: Dialect) -> Any:  # noqa: ARG002 - the base calls it so
+        return None if value is None else json.loads(value)
+
+
+_to_json = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode
 
 
 def _instant(*, nullable: bool = False) -> Any:
@@ -50,19 +67,20 @@ class Job(SQLModel, table=True):
     __tablename__ = "jobs"
     __table_args__ = (
         Index("jobs_by_state", "state", "id"),
-        Index("jobs_by_processor", "processor", "id"),
+        Index("jobs_by_processor", "processor", "state", "id"),
         # the hot ones are partial: they hold the few rows that are in play, however many there are in all
         _partial("jobs_ready", "processor", "rank", "id", where="state = 'queued' AND scheduled = 0"),
-        _partial("jobs_scheduled", "run_after", where="state = 'queued' AND scheduled = 1"),
+        # it begins with the state, or SQLite would rather take `jobs_by_state` and sort all that is queued
+        _partial("jobs_scheduled", "state", "run_after", where="state = 'queued' AND scheduled = 1"),
         _partial("jobs_running", "worker_id", where="state = 'running'"),
         _partial("jobs_finished", "finished_at", where="finished_at IS NOT NULL"),
     )
 
     id: str = Field(primary_key=True)
     processor: str
-    params: dict[str, Any] = Field(sa_type=JSON)
+    params: dict[str, Any] = Field(sa_type=Json)
     # `metadata` is taken by SQLAlchemy
-    metadata_: dict[str, Any] = Field(sa_column=Column("metadata", JSON, nullable=False))
+    metadata_: dict[str, Any] = Field(sa_column=Column("metadata", Json, nullable=False))
     state: State = Field(sa_type=Text)
     rank: int
     scheduled: bool
@@ -76,8 +94,8 @@ class Job(SQLModel, table=True):
     worker_id: str | None = None
     progress_fraction: float = 0.0
     progress_message: str = ""
-    result: Any = Field(default=None, sa_column=Column(JSON(none_as_null=True), nullable=True))
-    error: dict[str, Any] | None = Field(default=None, sa_column=Column(JSON(none_as_null=True), nullable=True))
+    result: Any = Field(default=None, sa_column=Column(Json, nullable=True))
+    error: dict[str, Any] | None = Field(default=None, sa_column=Column(Json, nullable=True))
 
     @property
     def priority(self) -> int:
@@ -103,7 +121,10 @@ class File(SQLModel, table=True):
 
 
 class JobFile(SQLModel, table=True):
-    """Which files a job has: `role` is `input` or `output`, `position` counts from 0."""
+    """Which files a job has: `role` is `input` or `output`, `position` counts from 0.
+
+    A row outlives its file, with `file_id` NULL: a job that has lost an input must not be run again without it.
+    """
 
     __tablename__ = "job_files"
     __table_args__ = (Index("job_files_by_file", "file_id"),)
@@ -111,7 +132,7 @@ class JobFile(SQLModel, table=True):
     job_id: str = Field(primary_key=True, foreign_key="jobs.id", ondelete="CASCADE")
     role: str = Field(primary_key=True)
     position: int = Field(primary_key=True)
-    file_id: str = Field(foreign_key="files.id", ondelete="CASCADE")
+    file_id: str | None = Field(foreign_key="files.id", ondelete="SET NULL")
 
 
 class Event(SQLModel, table=True):
@@ -128,7 +149,7 @@ class Event(SQLModel, table=True):
     at: datetime = Field(sa_column=_instant())
     kind: str
     attempt: int
-    data: dict[str, Any] = Field(sa_type=JSON)
+    data: dict[str, Any] = Field(sa_type=Json)
 
 
 class IdempotencyKey(SQLModel, table=True):
@@ -140,4 +161,4 @@ class IdempotencyKey(SQLModel, table=True):
     key: str = Field(primary_key=True)
     fingerprint: str
     created_at: datetime = Field(sa_column=_instant())
-    answer: dict[str, Any] = Field(sa_type=JSON)
+    answer: dict[str, Any] = Field(sa_type=Json)

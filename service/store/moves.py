@@ -7,8 +7,7 @@ decides every race, and whoever matched no row has lost.
 from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import CursorResult, Float, Text, and_, bindparam, func, insert, select, update
-from sqlalchemy.ext.asyncio import AsyncConnection
+from sqlalchemy import Connection, CursorResult, Float, Text, and_, bindparam, func, insert, select, update
 
 from service.states import TRANSITIONS, Move, State
 from service.store.additions import add_events, add_files, file_links
@@ -28,15 +27,17 @@ _FENCE = and_(
 # ---- claim
 
 
-async def claim_jobs(connection: AsyncConnection, items: Sequence[Claim]) -> Sequence[ClaimedJob | None]:
+def claim_jobs(connection: Connection, items: Sequence[Claim]) -> Sequence[ClaimedJob | None]:
     """Give each job to the one who claims it, unless it is no longer ready; the attempt is counted here."""
     first = items[0]
-    won = await connection.execute(
+    if any(item.worker_id != first.worker_id for item in items):
+        raise AloneError("a batch is claimed for one worker")
+    won = connection.execute(
         _CLAIM, {"wanted": [item.job_id for item in items], "worker": first.worker_id, "now": first.at}
     )
     rows = {row.id: row for row in won}
-    await add_events(connection, [state_event(row.id, row.attempt, Move.CLAIM, first.at) for row in rows.values()])
-    inputs = await _inputs_of(connection, list(rows))
+    add_events(connection, [state_event(row.id, row.attempt, Move.CLAIM, first.at) for row in rows.values()])
+    inputs = _inputs_of(connection, list(rows))
     # of two claims on one job in one batch, the first wins: pop
     return [
         _claimed(row, inputs.get(item.job_id, ())) if (row := rows.pop(item.job_id, None)) else None for item in items
@@ -60,7 +61,7 @@ _CLAIM = (
     )
     .returning(
         jobs.c.id, jobs.c.processor, jobs.c.params, jobs.c.metadata, jobs.c.rank, jobs.c.attempt,
-        jobs.c.max_attempts, jobs.c.timeout_s,
+        jobs.c.max_attempts, jobs.c.timeout_s, jobs.c.run_after, jobs.c.started_at,
     )
 )  # fmt: skip
 
@@ -72,10 +73,10 @@ _INPUTS = (
 )
 
 
-async def _inputs_of(connection: AsyncConnection, job_ids: list[str]) -> dict[str, tuple[NewFile, ...]]:
+def _inputs_of(connection: Connection, job_ids: list[str]) -> dict[str, tuple[NewFile, ...]]:
     found: dict[str, tuple[NewFile, ...]] = {}
     if job_ids:
-        for row in await connection.execute(_INPUTS, {"wanted": job_ids}):
+        for row in connection.execute(_INPUTS, {"wanted": job_ids}):
             file = NewFile(row.id, row.name, row.media_type, row.size_bytes, row.sha256, row.created_at)
             found[row.job_id] = (*found.get(row.job_id, ()), file)
     return found
@@ -84,32 +85,32 @@ async def _inputs_of(connection: AsyncConnection, job_ids: list[str]) -> dict[st
 def _claimed(row: Any, inputs: tuple[NewFile, ...]) -> ClaimedJob:
     return ClaimedJob(
         row.id, row.processor, row.params, row.metadata, -row.rank, row.attempt, row.max_attempts,
-        row.timeout_s, inputs,
+        row.timeout_s, row.run_after, row.started_at, inputs,
     )  # fmt: skip
 
 
 # ---- advance and settle
 
 
-async def advance_jobs(connection: AsyncConnection, items: Sequence[Advance]) -> Sequence[bool]:
+def advance_jobs(connection: Connection, items: Sequence[Advance]) -> Sequence[bool]:
     """Record progress and log lines; False for an attempt that no longer holds its job."""
-    moved = await connection.execute(_ADVANCE, [_advance_row(item) for item in items])
+    moved = connection.execute(_ADVANCE, [_advance_row(item) for item in items])
     if not _all_won(moved, items):
         return [False]
-    await add_events(connection, [row for item in items for row in item.events])
+    add_events(connection, [row for item in items for row in item.events])
     return [True] * len(items)
 
 
-async def settle_jobs(connection: AsyncConnection, items: Sequence[Settlement]) -> Sequence[bool]:
+def settle_jobs(connection: Connection, items: Sequence[Settlement]) -> Sequence[bool]:
     """Record what attempts came to, with their outputs; False for one that no longer holds its job."""
-    settled = await connection.execute(_SETTLE, [_settle_row(item) for item in items])
+    settled = connection.execute(_SETTLE, [_settle_row(item) for item in items])
     if not _all_won(settled, items):
         return [False]
-    await add_files(connection, [output for item in items for output in item.outputs])
+    add_files(connection, [output for item in items for output in item.outputs])
     outputs = [link for i in items for link in file_links(i.job_id, "output", [file.id for file in i.outputs])]
     if outputs:
-        await connection.execute(insert(job_files), outputs)
-    await add_events(connection, [_settle_event(item) for item in items])
+        connection.execute(insert(job_files), outputs)
+    add_events(connection, [_settle_event(item) for item in items])
     return [True] * len(items)
 
 

@@ -67,6 +67,8 @@ class ClaimedJob:
     attempt: int
     max_attempts: int
     timeout_s: float
+    ready_at: datetime
+    started_at: datetime
     inputs: tuple[NewFile, ...] = ()
 
 

@@ -2,28 +2,32 @@
 
 SQLite has one writer at a time, and a commit costs an fsync. So whoever wants to write hands the writer a
 statement and an item and waits; the writer takes all that has come together meanwhile, runs each statement once
-for all of its items, and commits once. When nothing else waits, that is at once.
+for all of its items, and commits once. When nothing else waits, that is at once. A transaction runs in a thread
+of its own from begin to end: a change of threads for each statement would cost more than the statement.
 
 A failure never hits a neighbour: a transaction in which anything fails is undone and run again with a savepoint
-for each item, and the item that fails gets its own error.
+for each item, and the item that fails gets its own error. Where SQLite undoes the whole transaction by itself, as it
+does when the disk is full, the item at fault is told so and the others are run once more without it.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+import itertools
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, Self, TypeVar
 
 import structlog
+from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import DBAPIError, IntegrityError
-from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from service.errors import DatabaseUnavailableError, FilemillError, ShuttingDownError
 
 log = structlog.get_logger()
 
 R = TypeVar("R")
-Statement = Callable[[AsyncConnection, Sequence[Any]], Awaitable[Sequence[Any]]]
-Answers = list[tuple["_Write", Any]]
+Statement = Callable[[Connection, Sequence[Any]], Sequence[Any]]
+_Run = Callable[[Connection, list["_Write"]], None]
 MAX_BATCH = 256
 
 
@@ -31,18 +35,42 @@ class AloneError(FilemillError):
     """Raised by a statement that cannot tell which of several items failed: it is run again for each alone."""
 
 
+class _UndoneError(Exception):
+    """SQLite has undone the whole transaction because of one write."""
+
+    def __init__(self, write: "_Write", error: Exception) -> None:
+        super().__init__(str(error))
+        self.write = write
+        self.error = error
+
+
 @dataclass(slots=True)
 class _Write:
+    """A statement to run for an item; in the end it has an answer or an error."""
+
     statement: Statement
     item: Any
     done: asyncio.Future[Any]
+    answer: Any = None
+    error: Exception | None = None
+
+    def tell(self) -> None:
+        """Give the caller what came of it."""
+        if self.done.done():
+            return
+        if self.error is None:
+            self.done.set_result(self.answer)
+        else:
+            self.done.set_exception(_public(self.error))
 
 
 class Writer:
-    """Gathers writes into transactions on one connection. Use as `async with`."""
+    """Gathers writes into transactions on one connection, and says so after each. Use as `async with`."""
 
-    def __init__(self, engine: AsyncEngine) -> None:
+    def __init__(self, engine: Engine, on_commit: Callable[[int], None] = lambda _writes: None) -> None:
         self._engine = engine
+        self._on_commit = on_commit
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="writer")
         self._waiting: list[_Write] = []
         self._wake = asyncio.Event()
         self._closing = False
@@ -60,8 +88,9 @@ class Writer:
         self._wake.set()
         if self._task is not None:
             await self._task
+        self._thread.shutdown()
 
-    async def write(self, statement: Callable[..., Awaitable[Sequence[R]]], item: Any) -> R:
+    async def write(self, statement: Callable[[Connection, Sequence[Any]], Sequence[R]], item: Any) -> R:
         """Run `statement` for `item` in the next transaction, and return its answer once that is committed.
 
         A caller that is cancelled does not undo the write.
@@ -78,70 +107,106 @@ class Writer:
         return await write.done  # type: ignore[no-any-return]
 
     async def _run(self) -> None:
+        loop = asyncio.get_running_loop()
         while not (self._closing and not self._waiting):
             await self._wake.wait()
             self._wake.clear()
             while self._waiting:
                 batch, self._waiting = self._waiting[:MAX_BATCH], self._waiting[MAX_BATCH:]
-                await self._commit(batch)
-
-    async def _commit(self, batch: list[_Write]) -> None:
-        answers = await self._try(batch, _together) or await self._try(batch, _one_by_one)
-        if answers is None:
-            return
-        self.commits += 1
-        self.writes += len(batch)
-        for write, answer in answers:
-            if isinstance(answer, Exception):
-                _fail(write, answer)
-            elif not write.done.done():
-                write.done.set_result(answer)
-
-    async def _try(
-        self, batch: list[_Write], run: Callable[[AsyncConnection, list[_Write]], Awaitable[Answers]]
-    ) -> Answers | None:
-        """Return the answers of one committed transaction, or None when it failed and left nothing."""
-        try:
-            async with self._engine.begin() as connection:
-                return await run(connection, batch)
-        except Exception as error:  # noqa: BLE001 - told to the callers, or to the second try
-            if run is _one_by_one:
-                log.warning("transaction failed", error=str(error), writes=len(batch))
+                committed = await loop.run_in_executor(self._thread, _commit, self._engine, batch)
                 for write in batch:
-                    _fail(write, error)
-            return None
+                    write.tell()
+                self._count(committed)
+
+    def _count(self, committed: int) -> None:
+        self.commits += committed > 0
+        self.writes += committed
+        try:
+            self._on_commit(committed)
+        except Exception:
+            log.exception("commit could not be told")
 
 
-async def _together(connection: AsyncConnection, batch: list[_Write]) -> Answers:
+# ---- in the thread
+
+
+def _commit(engine: Engine, batch: list[_Write]) -> int:
+    """Write the batch, and return how many writes were committed; the others have their errors."""
+    try:
+        with engine.connect() as connection:
+            left = batch
+            for run in itertools.chain((_together,), itertools.repeat(_one_by_one)):
+                if not left or _transact(connection, left, run):
+                    break
+                left = [write for write in left if write.error is None]
+    except Exception as error:  # noqa: BLE001 - nothing can be begun
+        _fail(batch, error)
+    return sum(write.error is None for write in batch)
+
+
+def _transact(connection: Connection, batch: list[_Write], run: _Run) -> bool:
+    """Whether the batch is over: committed, or failed for good. If not, it left nothing, and may be run again."""
+    transaction = connection.begin()  # a lock that cannot be had is not waited for twice
+    try:
+        run(connection, batch)
+    except _UndoneError as undone:
+        transaction.rollback()
+        _fail([undone.write], undone.error)
+        return False
+    except Exception as error:  # noqa: BLE001 - told to the callers, or to the second try
+        transaction.rollback()
+        if run is _together:
+            return False
+        _fail(batch, error)
+        return True
+    try:
+        transaction.commit()
+    except Exception as error:  # noqa: BLE001 - a sync that failed is never tried again: it would seem to succeed
+        _fail(batch, error)
+        transaction.rollback()
+    return True
+
+
+def _fail(batch: list[_Write], error: Exception) -> None:
+    log.warning("writes failed", error=str(error)[:500], writes=len(batch))
+    for write in batch:
+        write.error = error
+
+
+def _together(connection: Connection, batch: list[_Write]) -> None:
     """Run each statement once for all of its items, in the order in which they came first."""
     groups: dict[Statement, list[_Write]] = {}
     for write in batch:
         groups.setdefault(write.statement, []).append(write)
-    answers: Answers = []
     for statement, group in groups.items():
-        answers += zip(group, await statement(connection, [write.item for write in group]), strict=True)
-    return answers
+        answers = statement(connection, [write.item for write in group])
+        for write, answer in zip(group, answers, strict=True):
+            write.answer = answer
 
 
-async def _one_by_one(connection: AsyncConnection, batch: list[_Write]) -> Answers:
-    """Run each item in a savepoint of its own; an error is an answer like any other."""
-    answers: Answers = []
+def _one_by_one(connection: Connection, batch: list[_Write]) -> None:
+    """Run each item in a savepoint of its own; an error of one is undone alone."""
     for write in batch:
+        connection.exec_driver_sql("SAVEPOINT item")
         try:
-            async with connection.begin_nested():
-                answer: Any = (await write.statement(connection, [write.item]))[0]
-        except Exception as error:  # noqa: BLE001
-            answer = error
-        answers.append((write, answer))
-    return answers
+            write.answer, write.error = write.statement(connection, [write.item])[0], None
+        except Exception as error:
+            if not _is_open(connection):
+                raise _UndoneError(write, error) from error
+            connection.exec_driver_sql("ROLLBACK TO item")
+            write.error = error
+        connection.exec_driver_sql("RELEASE item")
 
 
-def _fail(write: _Write, error: Exception) -> None:
-    if write.done.done():
-        return
+def _is_open(connection: Connection) -> bool:
+    """Whether the transaction is still there: https://www.sqlite.org/lang_transaction.html, section 3."""
+    raw = connection.connection.driver_connection
+    return bool(raw is not None and raw.in_transaction)
+
+
+def _public(error: Exception) -> Exception:
     if isinstance(error, DBAPIError) and not isinstance(error, IntegrityError):
-        cause = DatabaseUnavailableError(f"the database refused: {error.orig}")
-        cause.__cause__ = error
-        write.done.set_exception(cause)
-    else:
-        write.done.set_exception(error)
+        refused = DatabaseUnavailableError(f"the database refused: {error.orig}")
+        refused.__cause__ = error
+        return refused
+    return error

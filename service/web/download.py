@@ -9,6 +9,7 @@ from service.errors import RangeNotSatisfiableError
 from service.store.models import File
 
 _RANGE = re.compile(r"bytes\s*=\s*(\d{0,19})\s*-\s*(\d{0,19})\s*", re.ASCII)
+_MAX_NAME_CHARS = 200
 _UNSAFE = re.compile(r"[^A-Za-z0-9._ -]")
 
 
@@ -50,7 +51,9 @@ def content_headers(file: File) -> dict[str, str]:
 
 def disposition(name: str) -> str:
     """Return `Content-Disposition` with the name in ASCII, and in full (RFC 6266, RFC 8187)."""
-    bare = re.split(r"[/\\]", name)[-1].strip()[-200:] or "download"
+    bare = re.split(r"[/\\]", name)[-1].strip()[-_MAX_NAME_CHARS:]
+    if not bare.strip("."):
+        bare = "download"
     ascii_name = _UNSAFE.sub("_", bare)
     return f"attachment; filename=\"{ascii_name}\"; filename*=UTF-8''{quote(_printable(bare), safe='')}"
 

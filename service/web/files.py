@@ -1,63 +1,59 @@
 """/v1/files: store, look, download, delete."""
 
-from fastapi import APIRouter, Request, Response
-from fastapi.responses import StreamingResponse
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
+from typing import Annotated, Any
 
-from service.errors import (
-    FileInUseError,
-    InvalidRequestError,
-    MalformedMultipartError,
-    PayloadTooLargeError,
-    RangeNotSatisfiableError,
-    StorageFailedError,
-    StorageFullError,
-    StoredFileNotFoundError,
-    UploadStalledError,
-)
+from fastapi import APIRouter, Depends, Request, Response
+
+from service.errors import FileInUseError, RangeNotSatisfiableError, StorageFailedError, StoredFileNotFoundError
+from service.runtime import Runtime
+from service.web.bodies import STORE_FILE, answer_headers
 from service.web.download import Part, content_headers, is_current, part_of
-from service.web.problems import problem_responses
-from service.web.requests import Service, incoming_of
+from service.web.problems import BODY_ERRORS, CHANGE_ERRORS, LOOK_ERRORS, problem_responses
+from service.web.requests import FileId, Service, incoming_of
 from service.web.schemas import FILES, FileView, file_view
+from service.web.streaming import ImpatientResponse
 
 router = APIRouter(prefix=FILES, tags=["files"])
 
+
+async def _closed_after_the_answer() -> AsyncIterator[AsyncExitStack]:
+    async with AsyncExitStack() as stack:
+        yield stack
+
+
+Opened = Annotated[AsyncExitStack, Depends(_closed_after_the_answer)]
+
 _BINARY = {"schema": {"type": "string", "format": "binary"}}
-_BODY = {
-    "requestBody": {
-        "required": True,
-        "content": {
-            "multipart/form-data": {
-                "schema": {
-                    "type": "object",
-                    "required": ["file"],
-                    "properties": {"file": {"type": "string", "format": "binary"}},
-                }
-            },
-            "application/octet-stream": _BINARY,
-        },
-    },
+_SENT = answer_headers(
+    ETag="the SHA-256 of the whole file, a strong validator",
+    Content_Disposition="`attachment`, with the file's name (RFC 6266)",
+    Accept_Ranges="`bytes`",
+)
+_CONDITIONS: dict[str, Any] = {
     "parameters": [
         {
-            "name": "filename", "in": "query", "required": False, "schema": {"type": "string"},
-            "description": "the file's name, where the body is the file itself",
-        },
-        {"name": "Idempotency-Key", "in": "header", "required": False, "schema": {"type": "string"}},
-    ],
+            "name": name, "in": "header", "required": False, "schema": {"type": "string"}, "description": text,
+            "example": example,
+        }
+        for name, text, example in (
+            ("Range", "one range of bytes; anything else is ignored", "bytes=0-1023"),
+            ("If-Range", "the range counts only for the file with this `ETag`", '"9f86d081"'),
+            ("If-None-Match", "304 for the file with one of these `ETag`s", '"9f86d081"'),
+        )
+    ]
 }  # fmt: skip
 
 
 @router.post(
     "",
     status_code=201,
-    openapi_extra=_BODY,
-    responses=problem_responses(
-        MalformedMultipartError,
-        UploadStalledError,
-        PayloadTooLargeError,
-        InvalidRequestError,
-        StorageFailedError,
-        StorageFullError,
-    ),
+    openapi_extra=STORE_FILE,
+    responses={
+        201: answer_headers(Location="where the file is", Idempotency_Replayed="`true` for a first answer given again"),
+        **problem_responses(*BODY_ERRORS),
+    },
 )
 async def store_file(request: Request, response: Response, service: Service) -> FileView:
     """Store a file without processing it; it stays until it is deleted, and jobs may name it."""
@@ -68,8 +64,8 @@ async def store_file(request: Request, response: Response, service: Service) -> 
     return file_view(kept.file)
 
 
-@router.get("/{file_id}", responses=problem_responses(StoredFileNotFoundError))
-async def get_file(file_id: str, service: Service) -> FileView:
+@router.get("/{file_id}", responses=problem_responses(StoredFileNotFoundError, *LOOK_ERRORS))
+async def get_file(file_id: FileId, service: Service) -> FileView:
     """Look at a file."""
     return file_view(await service.files.get(file_id))
 
@@ -77,15 +73,16 @@ async def get_file(file_id: str, service: Service) -> FileView:
 @router.get(
     "/{file_id}/content",
     response_class=Response,
+    openapi_extra=_CONDITIONS,
     responses={
-        200: {"description": "the bytes", "content": {"application/octet-stream": _BINARY}},
-        206: {"description": "the range asked for", "content": {"application/octet-stream": _BINARY}},
+        200: {"description": "the bytes", "content": {"*/*": _BINARY}, **_SENT},
+        206: {"description": "the range asked for", "content": {"*/*": _BINARY}, **_SENT},
         304: {"description": "the client has these bytes already (`If-None-Match`)"},
-        **problem_responses(StoredFileNotFoundError, RangeNotSatisfiableError),
+        **problem_responses(StoredFileNotFoundError, RangeNotSatisfiableError, StorageFailedError, *LOOK_ERRORS),
     },
 )
 @router.head("/{file_id}/content", include_in_schema=False)
-async def download(file_id: str, request: Request, service: Service) -> Response:
+async def download(file_id: FileId, request: Request, service: Service, opened: Opened) -> Response:
     """Download a file, or one range of it (RFC 9110)."""
     file = await service.files.get(file_id)
     headers = content_headers(file)
@@ -93,13 +90,31 @@ async def download(file_id: str, request: Request, service: Service) -> Response
         return Response(status_code=304, headers=headers)
     part = part_of(request.headers, headers["ETag"], file.size_bytes) or Part(0, file.size_bytes, partial=False)
     headers |= part.headers(file.size_bytes)
+    pieces = await _open_part(service, file_id, part, opened)
     if request.method == "HEAD":
         return Response(status_code=part.status, headers=headers, media_type=file.media_type)
-    pieces = service.storage.read(file.id, part.start, part.stop)
-    return StreamingResponse(pieces, part.status, headers, media_type=file.media_type)
+    return ImpatientResponse(pieces, part.status, headers, media_type=file.media_type)
 
 
-@router.delete("/{file_id}", status_code=204, responses=problem_responses(StoredFileNotFoundError, FileInUseError))
-async def delete_file(file_id: str, service: Service) -> None:
+@router.delete(
+    "/{file_id}",
+    status_code=204,
+    responses=problem_responses(StoredFileNotFoundError, FileInUseError, StorageFailedError, *CHANGE_ERRORS),
+)
+async def delete_file(file_id: FileId, service: Service) -> None:
     """Delete a file that no unfinished job needs."""
     await service.control.delete_file(file_id)
+
+
+async def _open_part(service: Runtime, file_id: str, part: Part, opened: AsyncExitStack) -> AsyncIterator[bytes]:
+    """Open the bytes before anything is promised of them.
+
+    Raises:
+        StoredFileNotFoundError: the file was deleted meanwhile.
+        StorageFailedError: it was not, and yet its bytes are gone.
+    """
+    try:
+        return await opened.enter_async_context(service.storage.open_part(file_id, part.start, part.stop))
+    except StoredFileNotFoundError as error:
+        await service.files.get(file_id)
+        raise StorageFailedError(error.detail) from error

@@ -1,85 +1,37 @@
 """/v1/jobs: submit, look, wait, cancel, retry, delete."""
 
-from typing import Annotated, Any
+from typing import Annotated
 
 from fastapi import APIRouter, Query, Request, Response
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field
 
 from service.errors import (
-    FieldTooLargeError,
     FileCountError,
-    IdempotencyKeyInFlightError,
-    IdempotencyKeyReusedError,
+    InputGoneError,
     InvalidCursorError,
     InvalidParamsError,
     InvalidRequestError,
     JobNotFoundError,
-    MalformedMultipartError,
     MediaTypeNotAcceptedError,
-    PartHeadersTooLargeError,
-    PayloadTooLargeError,
+    ProcessorUnavailableError,
     StorageFailedError,
-    StorageFullError,
-    TooManyPartsError,
+    UnknownFileError,
     UnknownProcessorError,
-    UploadStalledError,
     WrongStateError,
 )
-from service.intake.submission import Submission
+from service.intake.submission import Instant
 from service.runtime import Runtime
 from service.states import State
 from service.store.ids import is_id
 from service.store.jobs import JobFilter
-from service.web.problems import problem_responses
-from service.web.requests import Service, apply_wait, incoming_of, wait_s
+from service.web.bodies import PREFER, SUBMIT_JOB, answer_headers
+from service.web.problems import BODY_ERRORS, CHANGE_ERRORS, LOOK_ERRORS, problem_responses
+from service.web.requests import JobId, Service, apply_wait, incoming_of, wait_s
 from service.web.schemas import JOBS, JobPage, JobView, job_view
 
 router = APIRouter(prefix=JOBS, tags=["jobs"])
 
-_SUBMIT_PROBLEMS = problem_responses(
-    MalformedMultipartError, UnknownProcessorError, UploadStalledError, IdempotencyKeyInFlightError,
-    PayloadTooLargeError, FieldTooLargeError, TooManyPartsError, InvalidRequestError, InvalidParamsError,
-    FileCountError, MediaTypeNotAcceptedError, IdempotencyKeyReusedError, PartHeadersTooLargeError,
-    StorageFailedError, StorageFullError,
-)  # fmt: skip
-_FORM: dict[str, Any] = {
-    "type": "object",
-    "required": ["processor"],
-    "properties": {
-        "processor": {"type": "string", "example": "image.thumbnail"},
-        "params": {"type": "string", "contentMediaType": "application/json", "example": '{"width": 800}'},
-        "priority": {"type": "integer", "minimum": -1000, "maximum": 1000},
-        "run_after": {"type": "string", "format": "date-time"},
-        "max_attempts": {"type": "integer", "minimum": 1, "maximum": 100},
-        "timeout_s": {"type": "number"},
-        "metadata": {"type": "string", "contentMediaType": "application/json", "example": '{"order": 17}'},
-        "file": {"type": "array", "items": {"type": "string", "format": "binary"}},
-    },
-}
-_BODY = {
-    "requestBody": {
-        "required": True,
-        "content": {
-            "multipart/form-data": {"schema": _FORM},
-            "application/json": {"schema": Submission.model_json_schema()},
-            "application/octet-stream": {"schema": {"type": "string", "format": "binary"}},
-        },
-    },
-    "parameters": [
-        {
-            "name": name, "in": "query", "required": False, "schema": {"type": "string"},
-            "description": f"{text}, where the body is the file itself",
-        }
-        for name, text in (("processor", "the processor"), ("filename", "the file's name"), ("params", "JSON object"))
-    ]
-    + [
-        {"name": "Idempotency-Key", "in": "header", "required": False, "schema": {"type": "string"}},
-        {
-            "name": "Prefer", "in": "header", "required": False, "schema": {"type": "string"},
-            "description": "`wait=N`: answer when the job has finished, at most N seconds later (RFC 7240)",
-        },
-    ],
-}  # fmt: skip
+_APPLIED = "`wait=N`, where the call waited: at most N seconds, which may be fewer than were asked for"
 
 
 class Listing(BaseModel):
@@ -87,15 +39,35 @@ class Listing(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    state: State | None = None
-    processor: str | None = Field(None, max_length=200)
-    created_after: AwareDatetime | None = Field(None, description="created at this instant or later")
-    created_before: AwareDatetime | None = Field(None, description="created before this instant")
-    limit: int = Field(50, ge=1, le=500)
+    state: State | None = Field(None, description="in this state now")
+    processor: str | None = Field(None, max_length=200, description="name of the processor")
+    created_after: Instant | None = Field(None, description="created at this instant or later")
+    created_before: Instant | None = Field(None, description="created before this instant")
+    limit: int = Field(50, ge=1, le=500, description="most jobs on a page")
     cursor: str | None = Field(None, description="`next_cursor` of the page before")
 
 
-@router.post("", status_code=202, responses=_SUBMIT_PROBLEMS, openapi_extra=_BODY)
+@router.post(
+    "",
+    status_code=202,
+    openapi_extra=SUBMIT_JOB,
+    responses={
+        202: answer_headers(
+            Location="where the job is",
+            Preference_Applied=_APPLIED,
+            Idempotency_Replayed="`true` for a first answer given again",
+        ),
+        **problem_responses(
+            *BODY_ERRORS,
+            UnknownProcessorError,
+            InvalidParamsError,
+            FileCountError,
+            MediaTypeNotAcceptedError,
+            ProcessorUnavailableError,
+            UnknownFileError,
+        ),
+    },
+)
 async def submit_job(request: Request, response: Response, service: Service) -> JobView:
     """Submit a job: 202 is sent when its files and its row are durable."""
     accepted = await service.intake.submit(incoming_of(request))
@@ -103,13 +75,13 @@ async def submit_job(request: Request, response: Response, service: Service) -> 
     response.headers["Location"] = f"{JOBS}/{job_id}"
     if accepted.replayed:
         response.headers["Idempotency-Replayed"] = "true"
-        return job_view(accepted.record)
+        return job_view(accepted.record, service.registry)
     if await _waited(request, response, service, job_id):
-        return job_view(await service.jobs.get(job_id))
-    return job_view(accepted.record)
+        return job_view(await service.jobs.get(job_id), service.registry)
+    return job_view(accepted.record, service.registry)
 
 
-@router.get("", responses=problem_responses(InvalidCursorError, InvalidRequestError))
+@router.get("", responses=problem_responses(InvalidCursorError, InvalidRequestError, *LOOK_ERRORS))
 async def list_jobs(listing: Annotated[Listing, Query()], service: Service) -> JobPage:
     """List jobs, the newest first."""
     wanted = JobFilter(
@@ -122,37 +94,49 @@ async def list_jobs(listing: Annotated[Listing, Query()], service: Service) -> J
     )
     records = await service.jobs.list_page(wanted)
     page, more = records[: listing.limit], records[listing.limit :]
-    return JobPage(items=[job_view(one) for one in page], next_cursor=page[-1].job.id if more else None)
+    return JobPage(
+        items=[job_view(one, service.registry) for one in page], next_cursor=page[-1].job.id if more else None
+    )
 
 
-@router.get("/{job_id}", responses=problem_responses(JobNotFoundError))
-async def get_job(job_id: str, request: Request, response: Response, service: Service) -> JobView:
+@router.get(
+    "/{job_id}",
+    openapi_extra={"parameters": [PREFER]},
+    responses={200: answer_headers(Preference_Applied=_APPLIED), **problem_responses(JobNotFoundError, *LOOK_ERRORS)},
+)
+async def get_job(job_id: JobId, request: Request, response: Response, service: Service) -> JobView:
     """Look at a job; with `Prefer: wait=N`, when it has finished."""
     await _waited(request, response, service, job_id)
-    return job_view(await service.jobs.get(job_id))
+    return job_view(await service.jobs.get(job_id), service.registry)
 
 
-@router.post("/{job_id}/cancel", responses=problem_responses(JobNotFoundError, WrongStateError))
-async def cancel_job(job_id: str, service: Service) -> JobView:
+@router.post("/{job_id}/cancel", responses=problem_responses(JobNotFoundError, WrongStateError, *CHANGE_ERRORS))
+async def cancel_job(job_id: JobId, service: Service) -> JobView:
     """Cancel a queued or running job; a running attempt is stopped."""
-    return job_view(await service.control.cancel(job_id))
+    return job_view(await service.control.cancel(job_id), service.registry)
 
 
-@router.post("/{job_id}/retry", responses=problem_responses(JobNotFoundError, WrongStateError))
-async def retry_job(job_id: str, service: Service) -> JobView:
+@router.post(
+    "/{job_id}/retry", responses=problem_responses(JobNotFoundError, WrongStateError, InputGoneError, *CHANGE_ERRORS)
+)
+async def retry_job(job_id: JobId, service: Service) -> JobView:
     """Queue a failed or cancelled job once more."""
-    return job_view(await service.control.retry(job_id))
+    return job_view(await service.control.retry(job_id), service.registry)
 
 
-@router.delete("/{job_id}", status_code=204, responses=problem_responses(JobNotFoundError, WrongStateError))
-async def delete_job(job_id: str, service: Service) -> None:
+@router.delete(
+    "/{job_id}",
+    status_code=204,
+    responses=problem_responses(JobNotFoundError, WrongStateError, StorageFailedError, *CHANGE_ERRORS),
+)
+async def delete_job(job_id: JobId, service: Service) -> None:
     """Delete a job that does not run, with its files."""
     await service.control.delete(job_id)
 
 
 async def _waited(request: Request, response: Response, service: Runtime, job_id: str) -> bool:
     """Wait as long as the client prefers; whether it asked for that."""
-    if (seconds := wait_s(request)) is None:
+    if (seconds := wait_s(request, service.settings.max_wait_s)) is None:
         return False
     await service.jobs.wait(job_id, seconds)
     apply_wait(response, seconds)

@@ -8,19 +8,53 @@ from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel, Field
+from pydantic.json_schema import models_json_schema
 from starlette.exceptions import HTTPException
+from starlette.routing import Match
 
 from service.errors import (
+    BadRequestError,
+    ClientDisconnectedError,
+    DatabaseUnavailableError,
     FieldError,
+    FieldTooLargeError,
     FilemillError,
+    HeadersStalledError,
+    IdempotencyKeyInFlightError,
+    IdempotencyKeyReusedError,
     InvalidRequestError,
+    MalformedMultipartError,
+    MethodNotAllowedError,
+    NotFoundError,
+    PartHeadersTooLargeError,
+    PayloadTooLargeError,
     RangeNotSatisfiableError,
+    RequestHeadersTooLargeError,
+    ShuttingDownError,
+    StorageFailedError,
+    StorageFullError,
+    TooManyPartsError,
+    UnsupportedContentTypeError,
+    UploadStalledError,
 )
 
 log = structlog.get_logger()
 
 PROBLEM_JSON = "application/problem+json"
-_STALLED = 408
+PROBLEMS = "/problems"
+_MOST_FIELDS = 100
+_Errors = tuple[type[FilemillError], ...]
+
+# what any call may answer, any that looks into the database, any that changes it, and any that takes a body
+_ANY_ERRORS: _Errors = (HeadersStalledError, RequestHeadersTooLargeError, FilemillError)
+LOOK_ERRORS: _Errors = (DatabaseUnavailableError,)
+CHANGE_ERRORS: _Errors = (DatabaseUnavailableError, ShuttingDownError)
+BODY_ERRORS: _Errors = (
+    BadRequestError, MalformedMultipartError, ClientDisconnectedError, UploadStalledError, IdempotencyKeyInFlightError,
+    PayloadTooLargeError, FieldTooLargeError, TooManyPartsError, UnsupportedContentTypeError,
+    InvalidRequestError, IdempotencyKeyReusedError, PartHeadersTooLargeError, StorageFailedError, *CHANGE_ERRORS,
+    StorageFullError,
+)  # fmt: skip
 
 
 class FieldProblem(BaseModel):
@@ -34,7 +68,7 @@ class FieldProblem(BaseModel):
 class Problem(BaseModel):
     """What went wrong: `code` is stable, `detail` is for people."""
 
-    type: str = Field(examples=["about:blank"])
+    type: str = Field(description="leads to what can be done about it", examples=["/problems/invalid_params"])
     title: str = Field(examples=["The params do not fit the processor"])
     status: int = Field(examples=[422])
     detail: str = Field(examples=["image.thumbnail cannot take these params: params.width"])
@@ -42,17 +76,25 @@ class Problem(BaseModel):
     errors: list[FieldProblem] | None = None
 
 
+# what `problem_responses` refers to: a `model` in there would be filed under application/json
+PROBLEM_SCHEMAS: dict[str, Any] = models_json_schema(
+    [(Problem, "serialization")], ref_template="#/components/schemas/{model}"
+)[1]["$defs"]
+
+
 def problem_responses(*errors: type[FilemillError]) -> dict[int | str, dict[str, Any]]:
-    """Return the OpenAPI entries of the errors that a call may answer with."""
+    """Return the OpenAPI entries of the errors that a call may answer with: for each status, an example of each.
+
+    Those that any call may answer with are among them.
+    """
     responses: dict[int | str, dict[str, Any]] = {}
-    for error in errors:
+    for error in sorted({*errors, *_ANY_ERRORS}, key=lambda error: (error.http_status, error.code)):
         entry = responses.setdefault(error.http_status, {"description": "", "content": {PROBLEM_JSON: {}}})
         entry["description"] = "; ".join(filter(None, [entry["description"], f"{error.title()} (`{error.code}`)"]))
-        entry["content"][PROBLEM_JSON] = {
-            "schema": {"$ref": "#/components/schemas/Problem"},
-            "example": _body(error.code, error.http_status, error.title(), f"{error.title()}."),
-        }
-        entry["model"] = Problem
+        media = entry["content"][PROBLEM_JSON]
+        media["schema"] = {"$ref": "#/components/schemas/Problem"}
+        example = _body(error.code, error.http_status, error.title(), f"{error.title()}.")
+        media.setdefault("examples", {})[error.code] = {"summary": error.title(), "value": example}
     return responses
 
 
@@ -75,12 +117,12 @@ def problem(error: FilemillError) -> JSONResponse:
         headers["Connection"] = "close"
     body = _body(error.code, error.http_status, error.title(), error.detail)
     if error.errors:
-        body["errors"] = [_field(item) for item in error.errors]
+        body["errors"] = [_field(item) for item in error.errors[:_MOST_FIELDS]]
     return JSONResponse(body, error.http_status, headers, media_type=PROBLEM_JSON)
 
 
 def _body(code: str, status: int, title: str, detail: str) -> dict[str, Any]:
-    return {"type": "about:blank", "title": title, "status": status, "detail": detail, "code": code}
+    return {"type": f"{PROBLEMS}/{code}", "title": title, "status": status, "detail": detail, "code": code}
 
 
 def _field(item: FieldError) -> dict[str, str]:
@@ -102,13 +144,33 @@ async def _handle_validation(_: Request, error: Exception) -> JSONResponse:
     return problem(InvalidRequestError(f"not valid: {names}", errors=errors))
 
 
-async def _handle_http(_: Request, error: Exception) -> JSONResponse:
+async def _handle_http(request: Request, error: Exception) -> JSONResponse:
     """Answer what the router says of an unknown path or method."""
     assert isinstance(error, HTTPException)  # noqa: S101
     status = HTTPStatus(error.status_code)
-    code = status.name.lower()
-    body = _body(code, status.value, status.phrase, str(error.detail))
+    if (ours := _ROUTER_ERRORS.get(status)) is not None:
+        answer = problem(ours(str(error.detail)))
+        answer.headers.update(error.headers or {})
+        if status == HTTPStatus.METHOD_NOT_ALLOWED:
+            answer.headers["Allow"] = ", ".join(_methods_at(request))
+        return answer
+    # a kind that is told by its status alone (RFC 9457, section 4.2.1)
+    body = _body(status.name.lower(), status.value, status.phrase, str(error.detail)) | {"type": "about:blank"}
     return JSONResponse(body, status.value, error.headers, media_type=PROBLEM_JSON)
+
+
+def _methods_at(request: Request) -> list[str]:
+    """Return what the address does take (RFC 9110, section 15.5.6): the router names the methods of one route only."""
+    scopes = {method: {**request.scope, "method": method} for method in _METHODS}
+    routes = request.app.routes
+    return [name for name in _METHODS if any(one.matches(scopes[name])[0] is Match.FULL for one in routes)]
+
+
+_METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
+_ROUTER_ERRORS: dict[HTTPStatus, type[FilemillError]] = {
+    HTTPStatus.NOT_FOUND: NotFoundError,
+    HTTPStatus.METHOD_NOT_ALLOWED: MethodNotAllowedError,
+}
 
 
 async def _handle_unknown(_: Request, error: Exception) -> JSONResponse:

@@ -4,47 +4,55 @@ import re
 from collections.abc import AsyncIterator
 from typing import Annotated
 
-from fastapi import Depends, Request, Response
+from fastapi import Depends, Path, Request, Response
 from starlette.requests import ClientDisconnect
 
 from service.errors import BadRequestError, ClientDisconnectedError
 from service.intake.incoming import Incoming
 from service.runtime import Runtime
+from service.web.schemas import EXAMPLE_ID
 
-MAX_WAIT_S = 60.0
-_WAIT = re.compile(r"(?:^|[,;\s])wait\s*=\s*\"?(\d{1,9})\"?", re.IGNORECASE)
+_WAIT = re.compile(r"(?:^|[,;\s])wait\s*=\s*(\"?)(\d{1,18})\1\s*(?:[,;]|$)", re.IGNORECASE | re.ASCII)
+_MAX_DIGITS = 18
 
 
-def runtime_of(request: Request) -> Runtime:
-    """Return the running service."""
+async def runtime_of(request: Request) -> Runtime:
+    """Return the running service; `async`, because FastAPI calls any other in a thread."""
     runtime: Runtime = request.app.state.runtime
     return runtime
 
 
 Service = Annotated[Runtime, Depends(runtime_of)]
+JobId = Annotated[str, Path(description="the job's `id`", examples=[EXAMPLE_ID])]
+FileId = Annotated[str, Path(description="the file's `id`", examples=[EXAMPLE_ID])]
+ProcessorName = Annotated[str, Path(description="the processor's `name`", examples=["image.thumbnail"])]
 
 
 def incoming_of(request: Request) -> Incoming:
     """Return the body of a request, unread."""
-    length = request.headers.get("content-length")
     return Incoming(
         content_type=request.headers.get("content-type", ""),
-        content_length=int(length) if length and length.isascii() and length.isdigit() else None,
+        content_length=_length(request.headers.get("content-length", "")),
         query=_query(request),
         stream=_body(request),
         idempotency_key=request.headers.get("idempotency-key"),
     )
 
 
-def wait_s(request: Request) -> float | None:
-    """Return the seconds that the client prefers to wait (RFC 7240), as far as the server goes along."""
+def wait_s(request: Request, longest_s: float) -> float | None:
+    """Return the seconds that the client prefers to wait (RFC 7240), up to those that the server goes along with."""
     found = _WAIT.search(",".join(request.headers.getlist("prefer")))
-    return min(float(found[1]), MAX_WAIT_S) if found else None
+    return min(float(found[2]), longest_s) if found else None
 
 
 def apply_wait(response: Response, seconds: float) -> None:
-    """Say that the preference was honoured."""
+    """Say how far the preference was honoured."""
     response.headers["Preference-Applied"] = f"wait={seconds:g}"
+
+
+def _length(announced: str) -> int | None:
+    """Return the length that the client announced; a number of absurd length is cut, and still too large."""
+    return int(announced[:_MAX_DIGITS]) if announced.isascii() and announced.isdigit() else None
 
 
 def _query(request: Request) -> dict[str, str]:

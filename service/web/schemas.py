@@ -6,13 +6,15 @@ from typing import Any, Literal
 from pydantic import BaseModel, Field
 
 from service.processors.base import Processor
+from service.processors.registry import Registry
 from service.settings import Settings
 from service.states import State
 from service.store.models import File
 from service.store.records import JobRecord
+from service.web.redaction import shown_params
 
 JOBS, FILES, PROCESSORS = "/v1/jobs", "/v1/files", "/v1/processors"
-_ID = "019ab3f2-8c61-7d52-9f0e-3a5d1c7b2e44"
+EXAMPLE_ID = "019ab3f2-8c61-7d52-9f0e-3a5d1c7b2e44"
 
 
 class ProgressView(BaseModel):
@@ -32,21 +34,23 @@ class JobErrorView(BaseModel, extra="allow"):
 class FileView(BaseModel):
     """A stored file."""
 
-    id: str = Field(examples=[_ID])
+    id: str = Field(examples=[EXAMPLE_ID])
     name: str = Field(description="what the client called it; never a path", examples=["photo.jpg"])
     media_type: str = Field(description="by its content", examples=["image/jpeg"])
     size_bytes: int = Field(examples=[527940])
     sha256: str = Field(examples=["9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"])
     created_at: datetime
-    links: dict[str, str] = Field(examples=[{"self": f"{FILES}/{_ID}", "content": f"{FILES}/{_ID}/content"}])
+    links: dict[str, str] = Field(
+        examples=[{"self": f"{FILES}/{EXAMPLE_ID}", "content": f"{FILES}/{EXAMPLE_ID}/content"}]
+    )
 
 
 class JobView(BaseModel):
     """A job."""
 
-    id: str = Field(examples=[_ID])
+    id: str = Field(examples=[EXAMPLE_ID])
     processor: str = Field(examples=["image.thumbnail"])
-    params: dict[str, Any] = Field(examples=[{"width": 800}])
+    params: dict[str, Any] = Field(description="those that are secret show only asterisks", examples=[{"width": 800}])
     state: State
     priority: int = Field(description="of two jobs that are ready, the higher one runs first", examples=[0])
     progress: ProgressView
@@ -62,7 +66,7 @@ class JobView(BaseModel):
     result: Any = Field(description="what the processor returned")
     error: JobErrorView | None
     metadata: dict[str, Any] = Field(description="yours", examples=[{"order": 17}])
-    links: dict[str, str] = Field(examples=[{"self": f"{JOBS}/{_ID}", "cancel": f"{JOBS}/{_ID}/cancel"}])
+    links: dict[str, str] = Field(examples=[{"self": f"{JOBS}/{EXAMPLE_ID}", "cancel": f"{JOBS}/{EXAMPLE_ID}/cancel"}])
 
 
 class JobPage(BaseModel):
@@ -76,12 +80,23 @@ class ProcessorView(BaseModel):
     """A processor."""
 
     name: str = Field(examples=["image.thumbnail"])
-    summary: str
+    summary: str = Field(examples=["Shrink images to fit a box."])
+    details: str = Field(description="what there is to say beyond the summary; may be empty", examples=[""])
     accepts: list[str] = Field(description="media types; `*` stands for any", examples=[["image/jpeg"]])
     params_schema: dict[str, Any] = Field(description="JSON Schema of the params")
     runs_in: Literal["loop", "child"] = Field(description="on the event loop, or in a child process")
     limits: dict[str, float | None] = Field(
-        examples=[{"min_files": 1, "max_files": 1, "timeout_s": 600, "max_attempts": 3}]
+        description="null is no limit",
+        examples=[
+            {
+                "min_files": 1, "max_files": 1, "timeout_s": 600, "max_attempts": 3,
+                "memory_limit_bytes": 1073741824, "max_concurrency": None,
+            }
+        ],
+    )  # fmt: skip
+    available: bool = Field(description="whether all that it needs is installed; else a job for it is refused")
+    install: str | None = Field(
+        description="the command that installs what it needs", examples=['pip install "filemill[pdf]"']
     )
     links: dict[str, str]
 
@@ -106,13 +121,13 @@ def file_view(file: File) -> FileView:
     )
 
 
-def job_view(record: JobRecord) -> JobView:
-    """Return the answer for a job."""
+def job_view(record: JobRecord, registry: Registry) -> JobView:
+    """Return the answer for a job, without those params that are secret."""
     job, own = record.job, f"{JOBS}/{record.job.id}"
     return JobView(
         id=job.id,
         processor=job.processor,
-        params=job.params,
+        params=shown_params(registry.find(job.processor), job.params),
         state=State(job.state),
         priority=job.priority,
         progress=ProgressView(fraction=job.progress_fraction, message=job.progress_message),
@@ -137,6 +152,7 @@ def processor_view(processor: Processor, settings: Settings) -> ProcessorView:
     return ProcessorView(
         name=processor.name,
         summary=processor.summary,
+        details=processor.details,
         accepts=list(processor.accepts),
         params_schema=processor.params_schema,
         runs_in=processor.lane,
@@ -145,6 +161,17 @@ def processor_view(processor: Processor, settings: Settings) -> ProcessorView:
             "max_files": settings.max_files if processor.max_files is None else processor.max_files,
             "timeout_s": processor.timeout_s or settings.job_timeout_s,
             "max_attempts": processor.max_attempts or settings.job_max_attempts,
+            "memory_limit_bytes": _memory_limit_bytes(processor, settings),
+            "max_concurrency": processor.max_concurrency,
         },
+        available=processor.is_available,
+        install=processor.install,
         links={"self": f"{PROCESSORS}/{processor.name}"},
     )
+
+
+def _memory_limit_bytes(processor: Processor, settings: Settings) -> int | None:
+    """Return what an attempt may use; on the event loop it shares the server's memory."""
+    if processor.lane == "loop":
+        return None
+    return processor.memory_limit_bytes or settings.job_memory_limit_bytes

@@ -6,74 +6,74 @@ reads. It ends when the server ends.
 """
 
 import contextlib
-import ctypes
+import errno
 import faulthandler
 import os
 import signal
 import socket
 import sys
 import tempfile
-import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from service.clock import SystemClock
 from service.errors import ProcessorLoadError
-from service.processors.base import JobContext, LogNote, Note, ProgressNote
+from service.processors.base import JobContext, Processor
+from service.processors.calling import call
 from service.processors.registry import Registry, load_registry
-from service.worker.frames import MAX_FRAME_BYTES, Channel, Hello, Ready, Work, pack
+from service.worker.family import descendants, signal_all
+from service.worker.frames import MAX_FRAME_BYTES, Begun, Channel, Hello, Ready, Spent, Work, pack
+from service.worker.keeper import fork_off
+from service.worker.limits import file_limit_bytes, limit_file_size, limit_memory, step_back
+from service.worker.notes import Notes
 from service.worker.runner import (
+    MAX_MESSAGE_CHARS,
     Assignment,
     Broke,
     Refused,
     Returned,
     Verdict,
     context_of,
+    plain_text,
     returned,
     verdict_of,
 )
+from service.worker.streams import Streams
+from service.worker.traces import Traces
 
-NICENESS = 10
-PROGRESS_INTERVAL_S = 0.02
-PROGRESS_BURST = 20
-MAX_NOTE_BYTES = 64 * 1024
-MAX_MESSAGE_CHARS = 2000
-_PR_SET_PDEATHSIG = 1
+_ROUNDS, _ROUND_S = 50, 0.02
 
 
 def main() -> None:
     """Serve until the server closes the socket."""
-    descriptor, parent_pid = int(sys.argv[1]), int(sys.argv[2])
-    _die_with(parent_pid)
+    descriptor, server_pid = int(sys.argv[1]), int(sys.argv[2])
+    fork_off(server_pid)
     _step_back()
+    streams = Streams()
     os.set_inheritable(descriptor, False)  # noqa: FBT003
     channel = Channel(socket.socket(fileno=descriptor))
     registry = _load(channel)
+    traces = Traces()
     while isinstance(work := channel.receive(), Work):
-        channel.send(_frame_of(_run(work, registry, channel)))
+        channel.send(pack(Begun(work.job_id, work.attempt)))
+        frame = _frame_of(_run(work, registry, channel))
+        streams.restore()
+        if changes := traces.changes():
+            channel.send(pack(Spent(list(map(plain_text, changes)))))
+        channel.send(frame)
 
 
 # ---- at the start
 
 
-def _die_with(parent_pid: int) -> None:
-    """Have the kernel kill this process when the server dies, however it dies; see prctl(2)."""
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-    if os.getppid() != parent_pid:  # it died before the kernel knew
-        raise SystemExit(1)
-
-
 def _step_back() -> None:
     """Leave processor time to the API, and be the first to go when memory runs out."""
-    os.nice(NICENESS)
+    step_back()
     with contextlib.suppress(OSError):
         Path("/proc/self/oom_score_adj").write_text("500")
     faulthandler.enable()
-    for stream in (sys.stdout, sys.stderr):
-        stream.reconfigure(line_buffering=True, errors="backslashreplace")  # type: ignore[union-attr]
 
 
 def _load(channel: Channel) -> Registry:
@@ -84,12 +84,14 @@ def _load(channel: Channel) -> Registry:
     os.environ.pop("PYTHONPATH", None)  # it was only there to find this module
     if hello.python_path is not None:
         os.environ["PYTHONPATH"] = hello.python_path
+    if hello.file_limit_bytes is not None:
+        limit_file_size(hello.file_limit_bytes)
     try:
         registry = load_registry(hello.processors_spec)
     except ProcessorLoadError as error:
         channel.send(pack(Broke("crashed", f"the child process cannot load {error}"[:MAX_MESSAGE_CHARS])))
         raise SystemExit(1) from None
-    channel.send(pack(Ready()))
+    channel.send(pack(Ready(os.getpid())))
     return registry
 
 
@@ -100,13 +102,13 @@ def _run(work: Work, registry: Registry, channel: Channel) -> Verdict:
     processor = registry.find(work.processor)
     if processor is None:
         return Broke("crashed", f"the child process has no processor {work.processor!r}")
-    notes = _Notes(channel)
+    notes = Notes(channel)
     job = context_of(_assignment(work, processor), notes.emit)
-    with _inside(job.folder), contextlib.closing(notes):
-        return _call(job, processor.function, processor.arguments(work.params))
+    with contextlib.closing(notes), _inside(job.folder), _limited(work), _alone(job):
+        return _call(job, processor, work.params)
 
 
-def _assignment(work: Work, processor: Any) -> Assignment:
+def _assignment(work: Work, processor: Processor) -> Assignment:
     return Assignment(
         job_id=work.job_id,
         attempt=work.attempt,
@@ -120,35 +122,108 @@ def _assignment(work: Work, processor: Any) -> Assignment:
     )
 
 
-def _call(job: JobContext, function: Any, arguments: dict[str, Any]) -> Verdict:
-    pid = os.getpid()
+def _call(job: JobContext, processor: Processor, params: dict[str, Any]) -> Verdict:
     try:
-        return returned(function(job, **arguments), job)
+        return returned(call(processor, job, params), job)
     except MemoryError:
         return Broke("out_of_memory", "the processor ran out of memory")
+    except OSError as error:
+        return _too_large_a_file() if error.errno == errno.EFBIG else verdict_of(error)
     except Exception as error:  # noqa: BLE001 - whatever a processor raises is its verdict
         return verdict_of(error)
     except BaseException as error:  # noqa: BLE001 - sys.exit() in a processor ends the attempt, not the child
-        return Broke("failed", f"the processor raised {type(error).__name__}: {error}"[:MAX_MESSAGE_CHARS])
-    finally:
-        if os.getpid() != pid:  # a fork that the processor left running has no say here
-            os._exit(0)
+        return Broke("failed", plain_text(f"the processor raised {type(error).__name__}: {error}"))
+
+
+def _too_large_a_file() -> Refused:
+    limit = f"{file_limit_bytes() / 1024**2:,.0f} MiB, its limit (FILEMILL_JOB_FILE_LIMIT_BYTES)"
+    return Refused("file_too_large", f"the processor wanted to write a file of more than {limit}")
 
 
 @contextlib.contextmanager
 def _inside(folder: Path) -> Iterator[None]:
     """Work in the attempt's own folder, where temporary files are removed with it."""
-    home = Path.cwd()
+    home, temporary = Path.cwd(), os.environ.get("TMPDIR")
     os.chdir(folder)
-    tempfile.tempdir = str(folder)
+    tempfile.tempdir = os.environ["TMPDIR"] = str(folder)
     try:
         yield
     finally:
         tempfile.tempdir = None
+        os.environ.pop("TMPDIR", None)
+        if temporary is not None:
+            os.environ["TMPDIR"] = temporary
+        _forget_folder_of_multiprocessing()
         os.chdir(home)
-        for stream in (sys.stdout, sys.stderr):
-            with contextlib.suppress(Exception):
-                stream.flush()
+
+
+def _forget_folder_of_multiprocessing() -> None:
+    """Have it make a new one in the next attempt: it remembers the one that is removed with this attempt."""
+    if (module := sys.modules.get("multiprocessing.process")) is not None:
+        getattr(module.current_process(), "_config", {}).pop("tempdir", None)
+
+
+@contextlib.contextmanager
+def _limited(work: Work) -> Iterator[None]:
+    limit_memory(work.memory_limit_bytes)
+    try:
+        yield
+    finally:
+        limit_memory(None)
+
+
+# ---- what the processor leaves running
+
+
+@contextlib.contextmanager
+def _alone(job: JobContext) -> Iterator[None]:
+    """End the processes that the processor has left running, wherever they went: they hang on this process."""
+    pid = os.getpid()
+    try:
+        yield
+    finally:
+        if os.getpid() != pid:  # a fork that the processor left running has no say here
+            os._exit(0)
+        if _has_children():
+            if left := _left_running():
+                job.log("processes that were left running were ended", count=len(left))
+                _end_all(left)
+            _bury()
+
+
+def _has_children() -> bool:
+    """Whether there is any process below this one: an orphan comes to the next subreaper, which this process is."""
+    with contextlib.suppress(ChildProcessError):
+        os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+        return True
+    return False
+
+
+def _left_running() -> list[int]:
+    return descendants(os.getpid())
+
+
+def _bury() -> None:
+    """Collect those that have ended."""
+    with contextlib.suppress(ChildProcessError):
+        while os.waitpid(-1, os.WNOHANG)[0]:
+            pass
+
+
+def _end_all(pids: Sequence[int]) -> None:
+    """Kill them, and those that they start meanwhile.
+
+    Where they come faster than they go, this process ends, and leaves them to the keeper.
+    """
+    for _ in range(_ROUNDS):
+        signal_all(pids, signal.SIGKILL)
+        for pid in pids:
+            with contextlib.suppress(ChildProcessError):  # its parent has not ended yet, or nobody is to hear of it
+                os.waitpid(pid, 0)
+        if not (pids := _left_running()):
+            return
+        time.sleep(_ROUND_S)
+    os._exit(1)
 
 
 # ---- what is sent
@@ -170,68 +245,6 @@ def _frame_of(verdict: Verdict) -> bytes:
             return pack(replace(verdict, message=verdict.message[:MAX_MESSAGE_CHARS]))
         case _:
             return frame
-
-
-class _Notes:
-    """Passes the notes of one attempt to the server, until it ends.
-
-    Progress beyond a burst is thinned out: of what comes too fast, the newest is kept and sent with the next.
-    """
-
-    def __init__(self, channel: Channel) -> None:
-        self._channel = channel
-        self._clock = SystemClock()
-        self._pid = os.getpid()
-        self._lock = threading.Lock()
-        self._is_open = True
-        self._next_at = 0.0
-        self._held: ProgressNote | None = None
-
-    def close(self) -> None:
-        """Send what is held; a thread that the processor left running has no say any more."""
-        with self._lock:
-            self._is_open = False
-            self._send_held()
-
-    def emit(self, note: Note) -> None:
-        if os.getpid() != self._pid:  # a fork must not write into this process's socket
-            return
-        with self._lock:
-            if self._is_open:
-                self._emit(note)
-
-    def _emit(self, note: Note) -> None:
-        match note:
-            case ProgressNote():
-                self._held = note
-                if self._has_room():
-                    self._send_held()
-            case LogNote():
-                self._send_held()
-                self._channel.send(_note_frame(note))
-
-    def _has_room(self) -> bool:
-        """Return whether one more may go: each takes an interval, and a burst of them may be saved up."""
-        now = self._clock.monotonic()
-        if self._next_at > now:
-            return False
-        self._next_at = max(self._next_at, now - PROGRESS_BURST * PROGRESS_INTERVAL_S) + PROGRESS_INTERVAL_S
-        return True
-
-    def _send_held(self) -> None:
-        held, self._held = self._held, None
-        if held is not None:
-            self._channel.send(pack(replace(held, message=str(held.message)[:MAX_MESSAGE_CHARS])))
-
-
-def _note_frame(note: LogNote) -> bytes:
-    """Return the frame of a log line; fields that are not JSON are sent as their `repr`."""
-    message = str(note.message)[:MAX_MESSAGE_CHARS]
-    try:
-        frame = pack(LogNote(message, note.fields))
-    except ValueError:
-        frame = pack(LogNote(message, {name: ascii(value) for name, value in note.fields.items()}))
-    return frame if len(frame) <= MAX_NOTE_BYTES else pack(LogNote(message, {"dropped": "fields too large"}))
 
 
 if __name__ == "__main__":

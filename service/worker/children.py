@@ -1,58 +1,62 @@
 """Child processes that run `def` processors: reused while healthy, else killed with all they started."""
 
 import asyncio
-import contextlib
-import os
-import signal
-import socket
-import sys
-from collections.abc import Callable
-from pathlib import Path
-from typing import Self
+
+import structlog
 
 from service.errors import ProcessorLoadError
-from service.processors.base import LogNote, Note, ProgressNote
-from service.worker.frames import FrameError, Hello, Message, Ready, pack, receive, work_of
-from service.worker.output import OutputPipe
-from service.worker.runner import Assignment, Broke, Postponed, Refused, Returned, Verdict, timed_out
+from service.processors.base import LogNote
+from service.worker.child_process import ChildLostError, ChildProcess, Emit
+from service.worker.guard import Census
+from service.worker.runner import Assignment, Verdict
 
-START_LIMIT_S = 60.0
-TERM_GRACE_S = 1.0
-KILL_LIMIT_S = 10.0
-LAST_WORDS_S = 0.2
-STREAM_BUFFER_BYTES = 64 * 1024
-_ROOT = str(Path(__file__).parents[2])
-
-Emit = Callable[[Note], None]
+log = structlog.get_logger()
 
 
 class ChildRunner:
-    """Runs `def` processors in up to `limit` child processes, each replaced after `jobs_per_child` jobs."""
+    """Runs `def` processors in up to `limit` child processes.
 
-    def __init__(self, limit: int, processors_spec: str = "", *, jobs_per_child: int = 1000) -> None:
+    A child is replaced after `jobs_per_child` jobs, when its memory has grown, when a job has left it changed (see
+    `service.worker.traces`), and when anything is wrong with it: by the next job, or ahead of it once `warm` was
+    called. None of them may write a file of more than `file_limit_bytes`.
+    """
+
+    def __init__(
+        self,
+        limit: int,
+        processors_spec: str = "",
+        *,
+        jobs_per_child: int = 1000,
+        file_limit_bytes: int | None = None,
+    ) -> None:
         self._limit = limit
         self._spec = processors_spec
         self._jobs_per_child = jobs_per_child
+        self._file_limit_bytes = file_limit_bytes
         self._slots = asyncio.Semaphore(limit)
-        self._children: set[_Child] = set()
-        self._idle: list[_Child] = []
-        self._ending: set[asyncio.Task[None]] = set()
+        self._census = Census()
+        self._children: set[ChildProcess] = set()
+        self._idle: list[ChildProcess] = []
+        self._spares: set[asyncio.Task[None]] = set()
+        self._endings: set[asyncio.Task[None]] = set()
+        self._warm_count = 0
         self._closed = False
 
     async def warm(self, count: int = 1) -> None:
-        """Start children until there are `count`, so that the first jobs need not wait for them.
+        """Start children until there are `count`, and keep so many, so that jobs need not wait for them.
 
         Raises:
             ProcessorLoadError: a child cannot start.
         """
-        for _ in range(min(count, self._limit)):
-            async with self._slots:
-                if len(self._children) >= count:
-                    return
-                try:
-                    self._idle.append(await self._start())
-                except _ChildLostError as error:
-                    raise ProcessorLoadError(error.verdict.message) from None
+        self._warm_count = min(count, self._limit)
+        while self._spares or (len(self._children) < self._warm_count and not self._closed):
+            if self._spares:
+                await asyncio.wait(self._spares)
+                continue
+            try:
+                self._idle.append(await self._start())
+            except ChildLostError as error:
+                raise ProcessorLoadError(error.verdict.message) from None
 
     async def run(self, assignment: Assignment, emit: Emit) -> Verdict:
         """Run one attempt in a child; wait for one that is free. See `Runner`.
@@ -61,232 +65,100 @@ class ChildRunner:
             RuntimeError: the runner is closed.
         """
         async with self._slots:
+            while (child := await self._find_idle()) is not None:
+                try:
+                    return await self._run_in(child, assignment, emit)
+                except ChildLostError as error:  # it was idle, and something has befallen it: the job never began
+                    log.warning("child process replaced", pid=child.pid, reason=error.verdict.message)
             try:
-                child = await self._take()
-            except _ChildLostError as error:
+                return await self._run_in(await self._start(), assignment, emit)
+            except ChildLostError as error:
                 return error.verdict
-            try:
-                verdict = await child.run(assignment, emit)
-            except BaseException:
-                await self._end(child)
-                raise
-            await self._put_back(child)
-            return verdict
 
     async def aclose(self) -> None:
         """End all children and wait for them. A run that is not over comes to "crashed"."""
         self._closed = True
-        while self._children or self._ending:
+        for spare in self._spares:
+            spare.cancel()
+        while self._children or self._endings or self._spares:
             for child in list(self._children):
                 _ = self._retire(child)
-            await asyncio.wait(self._ending)
+            await asyncio.wait([*self._endings, *self._spares])
         self._idle.clear()
 
-    async def _take(self) -> "_Child":
-        while self._idle and not self._closed:
-            child = self._idle.pop()
-            if child.is_alive:
-                return child
+    async def _run_in(self, child: ChildProcess, assignment: Assignment, emit: Emit) -> Verdict:
+        try:
+            verdict = await child.run(assignment, emit)
+        except BaseException:
             await self._end(child)
-        return await self._start()
+            raise
+        if self._closed or not child.is_healthy:
+            await self._end(child)
+        elif child.changes:
+            facts = {"changed": child.changes}
+            log.info("child process replaced", pid=child.pid, processor=assignment.processor.name, **facts)
+            emit(LogNote("the process is replaced, for it is not as it was before", facts))
+            await self._end(child)  # what it has left there must not go on beside the next job
+        elif child.jobs >= self._jobs_per_child or child.has_grown:
+            _ = self._retire(child)  # nobody need wait for it
+        else:
+            self._idle.append(child)
+        return verdict
 
-    async def _start(self) -> "_Child":
+    # ---- beginnings
+
+    async def _find_idle(self) -> ChildProcess | None:
+        """Return a child that is ready, now or in a moment, or None."""
+        while not self._closed:
+            if self._idle:
+                child = self._idle.pop()
+                if child.is_ready:
+                    return child
+                log.warning("child process replaced", pid=child.pid, reason="it died or was stopped")
+                _ = self._retire(child)
+            elif self._spares:
+                await asyncio.wait(self._spares, return_when=asyncio.FIRST_COMPLETED)
+            else:
+                break
+        return None
+
+    async def _start(self) -> ChildProcess:
         if self._closed:
             raise RuntimeError("the runner is closed")
-        child = await _Child.spawn()
+        child = await ChildProcess.spawn(self._census)
         self._children.add(child)
         try:
-            await child.load(self._spec)
+            await child.load(self._spec, self._file_limit_bytes)
         except BaseException:
             await self._end(child)
             raise
         return child
 
-    async def _put_back(self, child: "_Child") -> None:
-        if self._closed or not child.is_healthy:
-            await self._end(child)
-        elif child.jobs >= self._jobs_per_child:
-            _ = self._retire(child)  # nobody need wait for it
-        else:
-            self._idle.append(child)
+    def _start_spare(self) -> None:
+        """Start a child ahead of the next job, where one is missing."""
+        if not self._closed and len(self._children) + len(self._spares) < self._warm_count:
+            task = asyncio.create_task(self._add_spare())
+            self._spares.add(task)
+            task.add_done_callback(self._spares.discard)
 
-    async def _end(self, child: "_Child") -> None:
+    async def _add_spare(self) -> None:
+        try:
+            self._idle.append(await self._start())
+        except (ChildLostError, OSError, RuntimeError) as error:  # the next job will meet it, and tell
+            log.warning("child process did not start", reason=str(error))
+
+    # ---- endings
+
+    async def _end(self, child: ChildProcess) -> None:
         """End the child; when the caller is cancelled, the end goes on."""
         await asyncio.shield(self._retire(child))
 
-    def _retire(self, child: "_Child") -> asyncio.Task[None]:
+    def _retire(self, child: ChildProcess) -> asyncio.Task[None]:
         if child.ending is None:
             child.ending = asyncio.create_task(child.stop())
-            self._ending.add(child.ending)
-            child.ending.add_done_callback(self._ending.discard)
+            self._endings.add(child.ending)
+            child.ending.add_done_callback(self._endings.discard)
             self._children.discard(child)
+            if child.jobs:  # one that could not even start is not to be followed by the next
+                self._start_spare()
         return child.ending
-
-
-class _ChildLostError(Exception):
-    """A child did not get as far as its first job; `verdict` is what that means for the attempt."""
-
-    def __init__(self, verdict: Broke) -> None:
-        super().__init__(verdict.message)
-        self.verdict = verdict
-
-
-class _Child:
-    """One child process, its socket, and what it prints."""
-
-    def __init__(
-        self,
-        process: asyncio.subprocess.Process,
-        streams: tuple[asyncio.StreamReader, asyncio.StreamWriter],
-        output: OutputPipe,
-    ) -> None:
-        self._process = process
-        self._reader, self._writer = streams
-        self._output = output
-        self._watch = asyncio.create_task(self._watch_over())
-        self.is_healthy = False
-        self.jobs = 0
-        self.ending: asyncio.Task[None] | None = None
-
-    @classmethod
-    async def spawn(cls) -> Self:
-        """Start the process, as the leader of a process group of its own."""
-        ours, theirs = socket.socketpair()
-        with theirs:
-            streams = await asyncio.open_unix_connection(sock=ours, limit=STREAM_BUFFER_BYTES)
-            output = OutputPipe()
-            try:
-                process = await _start_process(theirs, output)
-            except BaseException:
-                output.close()
-                streams[1].close()
-                raise
-        return cls(process, streams, output)
-
-    async def load(self, processors_spec: str) -> None:
-        """Have the child load its processors.
-
-        Raises:
-            _ChildLostError: it cannot, or dies of it.
-        """
-        hello = Hello(_import_path(), os.environ.get("PYTHONPATH"), processors_spec)
-        limit = asyncio.timeout(START_LIMIT_S)
-        try:
-            async with limit:
-                answer = await self._ask(hello, lambda _: None)
-        except TimeoutError:
-            answer = Broke("crashed", f"the child process was not ready after {START_LIMIT_S:g} s")
-        if not isinstance(answer, Ready):
-            lost = answer if isinstance(answer, Broke) else Broke("crashed", "the child process did not say hello")
-            raise _ChildLostError(lost)
-        self.is_healthy = True
-
-    async def run(self, assignment: Assignment, emit: Emit) -> Verdict:
-        """Run one attempt; afterwards `is_healthy` says whether the child can take another."""
-        self.is_healthy = False
-        self.jobs += 1
-        limit = asyncio.timeout(assignment.timeout_s)
-        with self._output.passed_to(emit):
-            try:
-                async with limit:
-                    answer = await self._ask(work_of(assignment), emit)
-            except TimeoutError:
-                if not limit.expired():  # then it is the caller's own
-                    raise
-                return timed_out(assignment.timeout_s)
-        verdict = _checked(answer, assignment.folder.absolute())
-        self.is_healthy = not (isinstance(verdict, Broke) and verdict.code in {"crashed", "out_of_memory"})
-        return verdict
-
-    async def stop(self) -> None:
-        """End the process and its group: SIGTERM, a second of grace, SIGKILL."""
-        self.is_healthy = False
-        self._signal(signal.SIGTERM)
-        if not await self._ended_within(TERM_GRACE_S):
-            self._signal(signal.SIGKILL)
-            await self._ended_within(KILL_LIMIT_S)
-        self._watch.cancel()
-        self._output.close()
-        self._writer.close()
-        with contextlib.suppress(OSError):
-            await self._writer.wait_closed()
-
-    @property
-    def is_alive(self) -> bool:
-        """Whether the process still runs, as far as is known."""
-        return self._process.returncode is None
-
-    async def _ask(self, message: Message, emit: Emit) -> Message:
-        """Send a message and return the answer to it; pass on the notes that come before."""
-        try:
-            self._writer.write(pack(message))
-            await self._writer.drain()
-            while isinstance(answer := await receive(self._reader), ProgressNote | LogNote):
-                emit(answer)
-                await asyncio.sleep(0)  # a flood of notes must not keep the loop from others
-        except FrameError as error:
-            return Broke("crashed", f"the child process sent {error}")
-        except (asyncio.IncompleteReadError, ConnectionError):
-            await self._ended_within(TERM_GRACE_S)
-            return _crashed(self._process.returncode)
-        return answer
-
-    async def _watch_over(self) -> None:
-        """Wait for the end of the process; kill the rest of its group before the number is used again."""
-        await self._process.wait()
-        with contextlib.suppress(ProcessLookupError, PermissionError):
-            os.killpg(self._process.pid, signal.SIGKILL)
-        # A descendant in a session of its own may hold the socket open: what has not come by then never will.
-        asyncio.get_running_loop().call_later(LAST_WORDS_S, self._writer.transport.abort)
-
-    async def _ended_within(self, seconds: float) -> bool:
-        await asyncio.wait([self._watch], timeout=seconds)
-        return self._watch.done()
-
-    def _signal(self, number: signal.Signals) -> None:
-        if self.is_alive:
-            with contextlib.suppress(ProcessLookupError, PermissionError):
-                os.killpg(self._process.pid, number)
-
-
-async def _start_process(theirs: socket.socket, output: OutputPipe) -> asyncio.subprocess.Process:
-    """Start a child that finds this very package, and no other module by the accident of a working folder."""
-    python_path = os.pathsep.join(filter(None, [_ROOT, os.environ.get("PYTHONPATH")]))
-    with output.write_end() as write_end:
-        return await asyncio.create_subprocess_exec(
-            *(sys.executable, "-P", "-m", "service.worker.child", str(theirs.fileno()), str(os.getpid())),
-            stdin=asyncio.subprocess.DEVNULL,
-            stdout=write_end,
-            stderr=write_end,
-            pass_fds=[theirs.fileno()],
-            start_new_session=True,
-            env=os.environ | {"PYTHONPATH": python_path, "VIPS_BLOCK_UNTRUSTED": "1", "VIPS_CONCURRENCY": "1"},
-        )
-
-
-def _import_path() -> list[str]:
-    return [str(Path(place).absolute()) for place in sys.path]
-
-
-def _checked(answer: Message, folder: Path) -> Verdict:
-    """Return the answer, if it is a verdict with no output from outside the attempt's folder."""
-    match answer:
-        case Returned() if all(output.path.parent == folder for output in answer.outputs):
-            return answer
-        case Refused() | Postponed() | Broke():
-            return answer
-        case _:
-            return Broke("crashed", "the child process answered what is not a verdict")
-
-
-def _crashed(returncode: int | None) -> Broke:
-    """Return the verdict on a child that went away."""
-    match returncode:
-        case None:
-            return Broke("crashed", "the child process closed its connection")
-        case code if code < 0:
-            name = signal.Signals(-code).name if -code in set(signal.Signals) else f"signal {-code}"
-            return Broke("crashed", f"the child process was ended by {name}", facts={"signal": name})
-        case code:
-            sentence = f"the child process exited with code {code} before the processor was done"
-            return Broke("crashed", sentence, facts={"exit_code": code})

@@ -3,9 +3,10 @@
 from typing import NoReturn
 
 from service.clock import Clock
-from service.errors import WrongStateError
+from service.errors import InputGoneError, WrongStateError
 from service.processors.registry import Registry
 from service.queues.base import JobQueue, Ticket
+from service.states import TRANSITIONS, Move
 from service.storage.base import Storage
 from service.store.files import Files
 from service.store.jobs import Jobs
@@ -52,12 +53,15 @@ class Control:
         Raises:
             JobNotFoundError: there is none with this id.
             WrongStateError: it is in another state.
+            InputGoneError: one of its files was deleted.
         """
         if not await self._jobs.retry(job_id, self._clock.now()):
+            if (await self._jobs.get(job_id)).job.state in TRANSITIONS[Move.RETRY].sources:
+                raise InputGoneError("an input file of this job was deleted; submit it again with its files")
             await self._refuse(job_id, "retried", "only failed and cancelled jobs can be")
         record = await self._jobs.get(job_id)
         if (processor := self._registry.find(record.job.processor)) is not None:
-            self._queue.offer(Ticket(job_id, record.job.priority, processor.lane))
+            self._queue.offer(Ticket(job_id, record.job.priority, processor.queue))
         return record
 
     async def delete(self, job_id: str) -> None:
@@ -70,6 +74,7 @@ class Control:
         count, file_ids = await self._files.delete_with_jobs([job_id])
         if count == 0:
             await self._refuse(job_id, "deleted", "cancel it first")
+        self._jobs.tell_deleted(job_id)
         await self._storage.delete(file_ids)
 
     async def delete_file(self, file_id: str) -> None:

@@ -1,31 +1,34 @@
 """One job, from its claim to its settlement."""
 
 import asyncio
-import random
+import itertools
+import os
 import shutil
-from collections.abc import Mapping, Sequence
+import stat
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import aiofiles.os
 import structlog
 
-from service.clock import Clock, later
-from service.errors import DatabaseUnavailableError, FilemillError, StorageFailedError
-from service.processors.base import InputFile, OutputFile, Processor
+from service.processors.base import InputFile, Processor
 from service.processors.registry import Registry
 from service.settings import Settings
-from service.states import Move
 from service.storage.base import Storage
-from service.store.ids import new_id
-from service.store.jobs import Jobs
-from service.store.records import Claim, ClaimedJob, NewFile, Settlement
+from service.store.records import ClaimedJob, NewFile
+from service.worker.attempt import Attempt
+from service.worker.ledger import Ledger, broken_by
 from service.worker.reporter import Reporter
-from service.worker.retry import backoff_s
-from service.worker.runner import Assignment, Broke, Postponed, Refused, Returned, Runner, Verdict
+from service.worker.runner import Assignment, Refused, Returned, Runner, Verdict, timed_out
 
 log = structlog.get_logger()
 
-_PATIENCE_S = 1.0
+LOOP_STOP_LIMIT_S = 5.0
+CHILD_STOP_LIMIT_S = 40.0  # longer than a runner takes to end a child by force
+
+
+def _nothing() -> None:
+    """Leave it at that."""
 
 
 class Executor:
@@ -33,25 +36,23 @@ class Executor:
 
     def __init__(
         self,
-        worker_id: str,
-        jobs: Jobs,
+        ledger: Ledger,
         storage: Storage,
         registry: Registry,
         runners: Mapping[str, Runner],
-        work: Path,
         *,
+        work: Path,
         settings: Settings,
-        clock: Clock,
     ) -> None:
-        self._worker_id = worker_id
-        self._jobs = jobs
+        self._ledger = ledger
         self._storage = storage
         self._registry = registry
         self._runners = runners
         self._work = work
         self._settings = settings
-        self._clock = clock
-        self._attempts: dict[str, asyncio.Task[Verdict]] = {}
+        self._attempts: dict[str, Attempt] = {}
+        self._serial = itertools.count()
+        self._leftovers: set[Path] = set()
 
     @property
     def running(self) -> int:
@@ -61,29 +62,60 @@ class Executor:
     def interrupt(self, job_id: str) -> None:
         """Stop the attempt of a job that was cancelled."""
         if (attempt := self._attempts.get(job_id)) is not None:
-            attempt.cancel()
+            attempt.stop()
 
-    async def execute(self, job_id: str) -> None:
-        """Claim the job, run one attempt, settle it. Cancelled in between, it puts the job back."""
-        job = await self._jobs.claim(Claim(job_id, self._worker_id, self._clock.now()))
+    async def execute(self, job_id: str, when_done: Callable[[], None] = _nothing) -> None:
+        """Claim the job, run one attempt, settle it. Cancelled in between, it puts the job back.
+
+        `when_done` is called when the processor is done, and the job is not settled yet.
+        """
+        job = await self._ledger.claim(job_id)
         if job is None:
             return
-        reporter = Reporter(job, self._worker_id, self._jobs, self._clock)
-        folder = self._work / f"{job.id}-{job.attempt}"
-        attempt = self._attempts[job.id] = asyncio.create_task(self._run(job, folder, reporter))
+        reporter = self._ledger.reporter(job)
+        # a number of its own: a snooze gives its attempt back, while its folder may still be on its way out
+        folder = self._work / str(next(self._serial))
+        attempt = self._attempts[job.id] = self._begin(job, folder, reporter)
         try:
-            await asyncio.wait([attempt])
-            if not attempt.cancelled():
-                await self._finish(job, attempt.result(), reporter)
+            await attempt.ended()
+            when_done()
+            if not attempt.was_stopped:
+                await self._finish(job, _verdict_of(attempt, job), folder, reporter)
         except asyncio.CancelledError:
             await asyncio.shield(self._release(job, attempt))
             raise
         finally:
+            reporter.deafen()
             if self._attempts.get(job.id) is attempt:
                 del self._attempts[job.id]
-            await asyncio.shield(_remove(folder))
+            if _is_there(folder):
+                self._leftovers.add(folder)
+                await asyncio.shield(self.clear())
+
+    async def clear(self) -> None:
+        """Remove the folders of attempts that are over: out of descriptors, that may take more than one try."""
+        for folder in list(self._leftovers):
+            await _remove(folder)
+            if not _is_there(folder):
+                self._leftovers.discard(folder)
+
+    async def _finish(self, job: ClaimedJob, verdict: Verdict, folder: Path, reporter: Reporter) -> None:
+        """Settle. What a failed attempt wrote goes first: on a full disk it may be what the database waits for."""
+        if not isinstance(verdict, Returned):
+            await _remove(folder)
+        await reporter.close()
+        await self._ledger.finish(job, verdict)
 
     # ---- the attempt
+
+    def _begin(self, job: ClaimedJob, folder: Path, reporter: Reporter) -> Attempt:
+        processor = self._registry.find(job.processor)
+        is_child = processor is not None and processor.lane == "child"
+        stop_limit_s = CHILD_STOP_LIMIT_S if is_child else LOOP_STOP_LIMIT_S
+        attempt = Attempt(self._run(job, folder, reporter), stop_limit_s, processor=job.processor, job_id=job.id)
+        if not is_child:  # one that waits for a child has all the time
+            attempt.expect_end_within(job.timeout_s)
+        return attempt
 
     async def _run(self, job: ClaimedJob, folder: Path, reporter: Reporter) -> Verdict:
         processor = self._registry.find(job.processor)
@@ -104,93 +136,49 @@ class Executor:
             files=tuple(self._input(file) for file in job.inputs),
             folder=folder,
             timeout_s=job.timeout_s,
+            memory_limit_bytes=processor.memory_limit_bytes or self._settings.job_memory_limit_bytes,
+            cpu_limit_s=self._settings.job_cpu_limit_s,
         )
 
     def _input(self, file: NewFile) -> InputFile:
         path = self._storage.path_of(file.id)
         return InputFile(file.id, file.name, file.media_type, file.size_bytes, file.sha256, path)
 
-    # ---- the settlement
+    async def _release(self, job: ClaimedJob, attempt: Attempt) -> None:
+        """Stop the attempt, and put the job back."""
+        attempt.stop()
+        await attempt.ended()
+        await self._ledger.release(job)
 
-    async def _finish(self, job: ClaimedJob, verdict: Verdict, reporter: Reporter) -> None:
-        await reporter.close()
-        try:
-            outputs = await self._adopt(verdict.outputs) if isinstance(verdict, Returned) else ()
-        except StorageFailedError as error:
-            verdict, outputs = Broke(error.code, error.detail), ()
-        if not await self._settle(self._settlement(job, verdict, outputs)):
-            await self._storage.delete([file.id for file in outputs])
 
-    async def _adopt(self, outputs: Sequence[OutputFile]) -> tuple[NewFile, ...]:
-        """Move the outputs into the storage: all, or none."""
-        files: list[NewFile] = []
-        try:
-            for output in outputs:
-                files.append(await self._adopt_one(output))  # noqa: PERF401 - what is adopted is deleted on failure
-        except BaseException:
-            await asyncio.shield(self._storage.delete([file.id for file in files]))
-            raise
-        return tuple(files)
+def _verdict_of(attempt: Attempt, job: ClaimedJob) -> Verdict:
+    """Return what the attempt came to; where the server itself failed, that it broke."""
+    if attempt.is_given_up:
+        return timed_out(job.timeout_s)
+    try:
+        return attempt.verdict()
+    except Exception as error:
+        log.exception("attempt could not be run", job_id=job.id)
+        return broken_by(error)
 
-    async def _adopt_one(self, output: OutputFile) -> NewFile:
-        file_id = new_id()
-        stored = await self._storage.adopt(file_id, output.path)
-        return NewFile(file_id, output.name, stored.media_type, stored.size_bytes, stored.sha256, self._clock.now())
 
-    def _settlement(self, job: ClaimedJob, verdict: Verdict, outputs: tuple[NewFile, ...]) -> Settlement:
-        now = self._clock.now()
-
-        def settlement(move: Move, **rest: object) -> Settlement:
-            return Settlement(job.id, self._worker_id, job.attempt, move, now, **rest)  # type: ignore[arg-type]
-
-        match verdict:
-            case Returned(result):
-                return settlement(Move.SUCCEED, result=result, outputs=outputs)
-            case Refused(code, message):
-                return settlement(Move.FAIL, error={"code": code, "message": message})
-            case Postponed(delay_s):
-                return settlement(Move.SNOOZE, run_after=later(now, delay_s))
-            case Broke(code, message, delay_s, facts):
-                error = {"code": code, "message": message, **facts}
-                if job.attempt >= job.max_attempts:
-                    return settlement(Move.FAIL, error=error)
-                wait_s = self._backoff_s(job) if delay_s is None else delay_s
-                return settlement(Move.BACK_OFF, error=error, run_after=later(now, wait_s))
-
-    def _backoff_s(self, job: ClaimedJob) -> float:
-        return backoff_s(job.attempt, self._settings.retry_base_s, self._settings.retry_cap_s, random.random)
-
-    async def _settle(self, settlement: Settlement) -> bool:
-        """Write the settlement down, however long the database refuses: the work is done, it must not be lost."""
-        while True:
-            try:
-                settled = await self._jobs.settle(settlement)
-            except DatabaseUnavailableError as error:
-                log.warning("settlement waits for the database", job_id=settlement.job_id, error=error.detail)
-                await asyncio.sleep(_PATIENCE_S)
-            else:
-                self._log(settlement, settled=settled)
-                return settled
-
-    async def _release(self, job: ClaimedJob, attempt: asyncio.Task[Verdict]) -> None:
-        """Stop the attempt, and put the job back as if it had not been claimed."""
-        attempt.cancel()
-        await asyncio.wait([attempt])
-        try:
-            await self._jobs.settle(Settlement(job.id, self._worker_id, job.attempt, Move.RELEASE, self._clock.now()))
-        except FilemillError as error:
-            log.warning("job not released; the next start rescues it", job_id=job.id, error=error.detail)
-
-    def _log(self, settlement: Settlement, *, settled: bool) -> None:
-        log.debug(
-            "job settled" if settled else "settlement came too late",
-            job_id=settlement.job_id,
-            attempt=settlement.attempt,
-            move=settlement.move.value,
-            code=(settlement.error or {}).get("code"),
-        )
+def _is_there(folder: Path) -> bool:
+    """One stat of a local folder costs less than a task, and most jobs on the loop never make one."""
+    return os.path.lexists(folder)
 
 
 async def _remove(folder: Path) -> None:
-    if folder.exists():  # noqa: ASYNC240 - one stat of a local folder costs less than the way to a thread
-        await aiofiles.os.wrap(shutil.rmtree)(folder, ignore_errors=True)
+    if _is_there(folder):
+        await asyncio.to_thread(_remove_all, folder)
+
+
+def _remove_all(folder: Path) -> None:
+    """Remove a folder with all in it, also what a processor has locked to itself."""
+    shutil.rmtree(folder, ignore_errors=True)
+    if folder.exists():
+        folder.chmod(stat.S_IRWXU)
+        for place, names, _ in os.walk(folder):
+            for path in (Path(place, name) for name in names):
+                if not path.is_symlink():  # what a link leads to is none of ours
+                    path.chmod(stat.S_IRWXU)
+        shutil.rmtree(folder, ignore_errors=True)

@@ -24,16 +24,22 @@ _LENGTH_BYTES = 4
 
 @dataclass(frozen=True, slots=True)
 class Hello:
-    """Server to child, once: where to import from, the user's own PYTHONPATH, which processors to load."""
+    """Server to child, once: where to import from, the user's own PYTHONPATH, which processors to load.
+
+    No file that it writes, in any of its attempts, may become larger than `file_limit_bytes`.
+    """
 
     path: list[str]
     python_path: str | None
     processors_spec: str
+    file_limit_bytes: int | None
 
 
 @dataclass(frozen=True, slots=True)
 class Ready:
-    """Child to server, once: the processors are loaded."""
+    """Child to server, once: the processors are loaded. `pid` is the child's own; its keeper has another."""
+
+    pid: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,13 +54,29 @@ class Work:
     metadata: dict[str, Any]
     files: tuple[InputFile, ...]
     folder: Path
+    memory_limit_bytes: int | None
 
 
-Message = Hello | Ready | Work | ProgressNote | LogNote | Returned | Refused | Postponed | Broke
+@dataclass(frozen=True, slots=True)
+class Begun:
+    """Child to server, before all else: the work has arrived. A child that does not say so is replaced."""
+
+    job_id: str
+    attempt: int
+
+
+@dataclass(frozen=True, slots=True)
+class Spent:
+    """Child to server, before the verdict: the attempt has changed the process, which is to be replaced."""
+
+    changes: list[str]
+
+
+Message = Hello | Ready | Work | Begun | Spent | ProgressNote | LogNote | Returned | Refused | Postponed | Broke
 
 _KINDS: dict[str, TypeAdapter[Message]] = {
     kind.__name__: TypeAdapter(kind)
-    for kind in (Hello, Ready, Work, ProgressNote, LogNote, Returned, Refused, Postponed, Broke)
+    for kind in (Hello, Ready, Work, Begun, Spent, ProgressNote, LogNote, Returned, Refused, Postponed, Broke)
 }
 
 
@@ -73,6 +95,7 @@ def work_of(assignment: Assignment) -> Work:
         metadata=assignment.metadata,
         files=tuple(_absolute(file) for file in assignment.files),
         folder=assignment.folder.absolute(),
+        memory_limit_bytes=assignment.memory_limit_bytes,
     )
 
 
@@ -95,6 +118,8 @@ def unpack(body: bytes) -> Message:
     """
     try:
         [(kind, fields)] = json.loads(body, parse_constant=_refuse).items()
+        if b"\\ud" in body.lower():  # half a surrogate pair could be neither stored nor sent
+            json.dumps(fields, ensure_ascii=False).encode()
         return _KINDS[kind].validate_python(fields)
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
         raise FrameError(f"a frame that cannot be read ({type(error).__name__})") from None

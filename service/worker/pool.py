@@ -1,8 +1,10 @@
 """The consumers: coroutines that take jobs from the queue, a fixed number for each lane."""
 
 import asyncio
+from collections import Counter
 from collections.abc import Mapping
-from typing import Self
+from contextlib import suppress
+from typing import Any, Self
 
 import structlog
 
@@ -12,18 +14,32 @@ from service.worker.executor import Executor
 
 log = structlog.get_logger()
 
+_PAUSE_S = 1.0
+_ON_LOOP = "loop"
+
 
 class Pool:
-    """Runs `consumers[lane]` consumers for each lane. Use as `async with`; leaving it drains."""
+    """Runs `consumers[lane]` consumers for each lane. Use as `async with`; leaving it drains.
+
+    A lane such as "child:pdf.render" holds the jobs of a processor with a `max_concurrency`: it has so many
+    consumers of its own, so that a job that must wait keeps nobody from other jobs. They take their places from
+    those of "child", before they claim. A place is free when the processor is done: a child has its next job while
+    the outputs of the last one are made durable.
+    """
 
     def __init__(self, consumers: Mapping[str, int], queue: JobQueue, executor: Executor, grace_s: float) -> None:
         self._consumers = consumers
+        self._places = {lane: asyncio.Semaphore(count) for lane, count in consumers.items() if ":" not in lane}
+        self._busy: Counter[str] = Counter()
         self._queue = queue
         self._executor = executor
         self._grace_s = grace_s
         self._stopping = asyncio.Event()
+        self._deadline_s = 0.0  # on the loop's clock; known once it stops
+        self._late = asyncio.Event()
         self._idle: set[asyncio.Task[None]] = set()
         self._tasks: set[asyncio.Task[None]] = set()
+        self._jobs: set[asyncio.Task[None]] = set()  # those of child lanes: a consumer does not wait for their end
 
     async def __aenter__(self) -> Self:
         for lane, count in self._consumers.items():
@@ -34,9 +50,8 @@ class Pool:
     async def __aexit__(self, *_: object) -> None:
         """Take no more; let what runs finish within the grace; put the rest back."""
         self.stop()
-        late = (await asyncio.wait(self._tasks, timeout=self._grace_s))[1]
-        if late:
-            log.info("putting back what runs", jobs=len(late))
+        if late := await self._wait_out_the_grace():
+            log.info("putting back what runs", jobs=self._executor.running)
             for task in late:
                 task.cancel()
             await asyncio.wait(late)
@@ -46,28 +61,101 @@ class Pool:
         """Whether every consumer is at work."""
         return not self._stopping.is_set() and not any(task.done() for task in self._tasks)
 
+    @property
+    def is_stopping(self) -> bool:
+        """Whether it was told to stop."""
+        return self._stopping.is_set()
+
     def stop(self) -> None:
-        """Claim no more jobs from now on."""
+        """Claim no more jobs from now on; the grace begins."""
+        if not self._stopping.is_set():
+            self._deadline_s = asyncio.get_running_loop().time() + self._grace_s
         self._stopping.set()
         for task in self._idle:
             task.cancel()
 
-    async def _consume(self, lane: str) -> None:
-        while not self._stopping.is_set():
-            job_id = await self._next(lane)
-            try:
-                await self._executor.execute(job_id)
-            except FilemillError as error:
-                log.warning("job left to the stager", job_id=job_id, error=error.detail)
-            except Exception:
-                log.exception("executor failed", job_id=job_id)
+    def hurry(self) -> None:
+        """End the grace now."""
+        self._late.set()
 
-    async def _next(self, lane: str) -> str:
-        """Wait for a job; only here may a consumer be stopped at once."""
+    async def _wait_out_the_grace(self) -> set[asyncio.Task[None]]:
+        """Return what is still at work when the grace is over."""
+        late = asyncio.create_task(self._late.wait())
+        ends: list[asyncio.Future[Any]] = [asyncio.gather(*self._tasks, *self._jobs, return_exceptions=True), late]
+        left_s = max(0.0, self._deadline_s - asyncio.get_running_loop().time())
+        await asyncio.wait(ends, timeout=left_s, return_when=asyncio.FIRST_COMPLETED)
+        late.cancel()
+        return {task for task in self._tasks | self._jobs if not task.done()}
+
+    def occupancy(self) -> dict[str, tuple[int, int]]:
+        """Return how many jobs run in each lane, and how many could."""
+        return {lane: (self._busy[lane], self._consumers[lane]) for lane in self._places}
+
+    async def _consume(self, lane: str) -> None:
+        """Run one job after the other; of those whose processor is done, one may still be on its way to its end."""
+        home = lane.partition(":")[0]
+        before: asyncio.Task[None] | None = None
+        while not self._stopping.is_set():
+            job_id = await self._next(lane, self._places[home])
+            place = _Place(self._places[home], self._busy, home)
+            if home == _ON_LOOP:  # these have places enough
+                await self._execute(lane, job_id, place)
+                continue
+            job = asyncio.create_task(self._execute(lane, job_id, place))
+            self._jobs.add(job)
+            job.add_done_callback(self._jobs.discard)
+            await place.freed.wait()
+            if before is not None:
+                await asyncio.wait([before])
+            before = job
+
+    async def _execute(self, lane: str, job_id: str, place: "_Place") -> None:
+        try:
+            await self._executor.execute(job_id, place.free)
+        except FilemillError as error:
+            log.warning("job left to the stager", job_id=job_id, error=error.detail)
+            await self._pause()  # what refuses one claim would refuse the next, and the queue is refilled at once
+        except Exception:
+            log.exception("executor failed", job_id=job_id)
+        finally:
+            place.free()
+            self._queue.done(lane, job_id)
+
+    async def _pause(self) -> None:
+        with suppress(TimeoutError):
+            async with asyncio.timeout(_PAUSE_S):
+                await self._stopping.wait()
+
+    async def _next(self, lane: str, places: asyncio.Semaphore) -> str:
+        """Wait for a job, and for a place to run it; only here may a consumer be stopped at once."""
         task = asyncio.current_task()
         assert task is not None  # noqa: S101 - a coroutine of a task
         self._idle.add(task)
         try:
-            return await self._queue.get(lane)
+            job_id = await self._queue.get(lane)
+            try:
+                await places.acquire()
+            except asyncio.CancelledError:
+                self._queue.done(lane, job_id)  # it was never begun: whoever reads the backlog next may have it
+                raise
+            return job_id
         finally:
             self._idle.discard(task)
+
+
+class _Place:
+    """A place that a job has taken."""
+
+    def __init__(self, places: asyncio.Semaphore, busy: Counter[str], lane: str) -> None:
+        self._places = places
+        self._busy = busy
+        self._lane = lane
+        self.freed = asyncio.Event()
+        busy[lane] += 1
+
+    def free(self) -> None:
+        """Give it back, once."""
+        if not self.freed.is_set():
+            self.freed.set()
+            self._busy[self._lane] -= 1
+            self._places.release()

@@ -6,18 +6,26 @@ through, after the processor has been stopped.
 
 import asyncio
 import json
+import threading
 import traceback
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from service.processors.base import Fail, InputFile, JobContext, Note, OutputFile, Processor, Retry, Snooze
+from service.processors.calling import Overrides, acall
+
+MAX_RESULT_BYTES = 4 * 1024**2 - 64 * 1024
+MAX_MESSAGE_CHARS, MAX_TRACE_CHARS, MAX_CODE_CHARS = 2000, 8000, 100
 
 
 @dataclass(frozen=True, slots=True)
 class Assignment:
-    """One attempt of a job, ready to run. `folder` exists, is empty, and belongs to this attempt."""
+    """One attempt of a job, ready to run. `folder` exists, is empty, and belongs to this attempt.
+
+    The limits of memory and of processor time hold for a child process; None is no limit.
+    """
 
     job_id: str
     attempt: int
@@ -28,6 +36,8 @@ class Assignment:
     files: tuple[InputFile, ...]
     folder: Path
     timeout_s: float
+    memory_limit_bytes: int | None = None
+    cpu_limit_s: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,21 +88,68 @@ class Runner(Protocol):
         ...
 
 
+class OnLoop(NamedTuple):
+    """An attempt that runs on the event loop, and where its notes go."""
+
+    assignment: Assignment
+    emit: Callable[[Note], None]
+
+
 class LoopRunner:
-    """Runs `async def` processors on the event loop."""
+    """Runs `async def` processors on the event loop; `running` tells which task runs which attempt.
+
+    `overrides` are other factories for those that `Depends` names.
+    """
+
+    def __init__(self, overrides: Overrides | None = None) -> None:
+        self.running: dict[asyncio.Task[Any], OnLoop] = {}
+        self._overrides = overrides
 
     async def run(self, assignment: Assignment, emit: Callable[[Note], None]) -> Verdict:
-        job = context_of(assignment, emit)
+        task = asyncio.current_task()
+        assert task is not None  # noqa: S101 - a coroutine of a task
+        self.running[task] = OnLoop(assignment, emit)
+        notes = _LoopNotes(emit)
+        try:
+            return await self._run(assignment, context_of(assignment, notes.emit))
+        finally:
+            notes.close()
+            del self.running[task]
+
+    async def _run(self, assignment: Assignment, job: JobContext) -> Verdict:
         limit = asyncio.timeout(assignment.timeout_s)
         try:
             async with limit:
-                result = await assignment.processor.function(job, **assignment.processor.arguments(assignment.params))
+                result = await acall(assignment.processor, job, assignment.params, self._overrides)
             return returned(result, job)
         except Exception as error:  # noqa: BLE001 - whatever a processor raises is its verdict
             return timed_out(assignment.timeout_s) if limit.expired() else verdict_of(error)
 
     async def aclose(self) -> None:
         """Nothing is left: each run ends with its task."""
+
+
+class _LoopNotes:
+    """Passes the notes of one attempt on until it ends, also those from threads that the processor has started."""
+
+    def __init__(self, emit: Callable[[Note], None]) -> None:
+        self._emit: Callable[[Note], None] | None = emit
+        self._loop = asyncio.get_running_loop()
+        self._thread = threading.get_ident()
+
+    def emit(self, note: Note) -> None:
+        if threading.get_ident() == self._thread:
+            self._pass_on(note)
+        else:
+            self._loop.call_soon_threadsafe(self._pass_on, note)
+
+    def close(self) -> None:
+        """What a thread or a task that was left running says from now on has no hearer."""
+        self._emit = None
+
+    def _pass_on(self, note: Note) -> None:
+        if self._emit is not None:
+            self._emit(note)
 
 
 def context_of(assignment: Assignment, emit: Callable[[Note], None]) -> JobContext:
@@ -111,9 +168,12 @@ def context_of(assignment: Assignment, emit: Callable[[Note], None]) -> JobConte
 def returned(result: Any, job: JobContext) -> Verdict:
     """Return the verdict on a processor that returned: its result must be JSON, its outputs must be there."""
     try:
-        json.dumps(result, allow_nan=False)
+        size_bytes = len(json.dumps(result, allow_nan=False, ensure_ascii=False).encode())
     except (TypeError, ValueError) as error:
-        return Refused("invalid_result", f"the processor returned what is not JSON: {error}")
+        return Refused("invalid_result", plain_text(f"the processor returned what is not JSON: {error}"))
+    if size_bytes > MAX_RESULT_BYTES:
+        sizes = f"{size_bytes} bytes of JSON, and at most {MAX_RESULT_BYTES} are kept"
+        return Refused("result_too_large", f"the result has {sizes}; write it to an output file instead")
     for output in job.outputs:
         if output.path.is_symlink() or not output.path.is_file():
             return Refused("missing_output", f"the processor named the output {output.name!r} and did not write it")
@@ -124,14 +184,33 @@ def verdict_of(error: Exception) -> Verdict:
     """Return the verdict on a processor that raised."""
     match error:
         case Fail():
-            return Refused(error.code, str(error))
+            return Refused(plain_text(error.code, MAX_CODE_CHARS), plain_text(error))
         case Snooze():
             return Postponed(error.delay_s)
         case Retry():
-            return Broke("failed", str(error), delay_s=error.delay_s)
+            return Broke("failed", plain_text(error), delay_s=error.delay_s)
         case _:
-            trace = "".join(traceback.format_exception(error))[-8000:]
-            return Broke("failed", f"{type(error).__name__}: {error}"[:2000], facts={"traceback": trace})
+            trace = plain_text("".join(traceback.format_exception(error))[-MAX_TRACE_CHARS:], MAX_TRACE_CHARS)
+            sentence = plain_text(f"{type(error).__name__}: {plain_text(error)}")
+            return Broke("failed", sentence, facts={"traceback": trace})
+
+
+def plain_text(said: object, limit: int = MAX_MESSAGE_CHARS) -> str:
+    """Return the start of what a processor said, as text that can be stored: a file name may hold any bytes."""
+    try:
+        text = str(said)
+    except Exception:  # noqa: BLE001 - a `__str__` may raise whatever it likes
+        text = f"<{type(said).__name__}>"
+    return text[:limit].encode(errors="replace").decode()
+
+
+def plain_fields(fields: dict[str, Any], limit: int) -> dict[str, Any]:
+    """Return the fields of a log line as JSON can hold them: what is not JSON as its `repr`, and nothing too large."""
+    try:
+        text = json.dumps(fields, default=ascii, allow_nan=False)
+    except (TypeError, ValueError, RecursionError):
+        text = json.dumps({name: ascii(value) for name, value in fields.items()})
+    return json.loads(text) if len(text) <= limit and "\\ud" not in text else {"cut": True}
 
 
 def timed_out(timeout_s: float) -> Broke:

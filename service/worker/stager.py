@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from service.clock import Clock
 from service.queues.base import JobQueue, Ticket
 from service.store.jobs import Jobs
+from service.worker.periodic import every
 
 TICK_S = 0.25
 _SLICE = 1000
@@ -32,15 +33,18 @@ class Stager:
         self._ticks += 1
 
     async def feed(self) -> None:
-        """Refill each lane whenever it runs low, for ever."""
-        while True:
-            for lane in await self._queue.wait_hungry():
-                await self._restock(lane)
+        """Refill each lane whenever it runs low, for ever; a database that cannot be read is asked again."""
+        await every(TICK_S, self._feed)
 
     async def restock_all(self) -> None:
         """Offer the first of every lane's backlog."""
         for lane in self._lanes:
             await self._restock(lane)
+
+    async def _feed(self) -> None:
+        while True:
+            for lane in await self._queue.wait_hungry():
+                await self._restock(lane)
 
     async def _stage_due(self) -> bool:
         due, now = await self._jobs.find_next_due(), self._clock.now()
@@ -51,7 +55,7 @@ class Stager:
         return True
 
     async def _restock(self, lane: str) -> None:
-        seen = self._queue.refused(lane)
+        seen = self._queue.begin_restock(lane)
         ready = await self._jobs.list_ready(self._lanes[lane], self._capacity)
         tickets = [Ticket(one.id, one.priority, lane) for one in ready]
         self._queue.restock(lane, tickets, seen, complete=len(tickets) < self._capacity)

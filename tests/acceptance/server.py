@@ -12,8 +12,11 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+
+import httpx
 
 from service.clock import SystemClock
 
@@ -30,7 +33,7 @@ def clean_environment(**settings: str | float | Path) -> dict[str, str]:
     kept = {
         name: value
         for name, value in os.environ.items()
-        if not name.upper().startswith("FILEMILL_") and name.upper() not in PROXY_VARIABLES
+        if not name.upper().startswith("FILEMILL_") and name.upper() not in {*PROXY_VARIABLES, "COLUMNS"}
     }
     kept["PYTHONPATH"] = os.pathsep.join(filter(None, [str(REPOSITORY), os.environ.get("PYTHONPATH", "")]))
     return kept | {f"FILEMILL_{name.upper()}": str(value) for name, value in settings.items()}
@@ -39,12 +42,13 @@ def clean_environment(**settings: str | float | Path) -> dict[str, str]:
 class Server:
     """One data folder, and the process that serves it at the moment.
 
-    `log` holds all that the processes said, over every restart; `url` is that of the running process.
+    `log` holds all that the processes said, over every restart; `url` is that of the running process. `launcher` is
+    what stands before `serve`.
     """
 
-    def __init__(
-        self, data_dir: Path, *, arguments: Sequence[str] = (), **settings: str | float | Path
-    ) -> None:
+    launcher: Sequence[str | Path] = (sys.executable, "-m", "service")
+
+    def __init__(self, data_dir: Path, *, arguments: Sequence[str] = (), **settings: str | float | Path) -> None:
         self.data_dir = data_dir
         self.log = data_dir.with_name(data_dir.name + ".log")
         self.url = ""
@@ -73,8 +77,11 @@ class Server:
         Raises:
             AssertionError: it ended or stayed silent; the message has its output.
         """
-        self._address.unlink(missing_ok=True)  # one that was killed leaves it behind
         self.spawn()
+        return self.require_listening()
+
+    def require_listening(self) -> "Server":
+        """Wait until the process that was spawned listens."""
         deadline = SystemClock().monotonic() + START_LIMIT_S
         while (url := self._announced_url()) is None:
             # the wait for the end of the process is the pause between two looks at the file
@@ -88,9 +95,11 @@ class Server:
     def spawn(self) -> None:
         """Start a process, and return before it listens (or refuses to)."""
         self.data_dir.parent.mkdir(parents=True, exist_ok=True)
-        command = [sys.executable, "-m", "service", "serve", "--port", "0", "--data-dir", str(self.data_dir)]
+        with contextlib.suppress(OSError):  # a read-only folder is the server's to complain of
+            self._address.unlink(missing_ok=True)  # one that was killed leaves it behind
+        command = [*self.launcher, "serve", "--port", "0", "--data-dir", str(self.data_dir)]
         with self.log.open("ab") as log:
-            self._process = subprocess.Popen(  # noqa: S603 - the command is ours
+            self._process = subprocess.Popen(
                 [*command, *self.arguments],
                 env=clean_environment(**self.settings),
                 cwd=self.data_dir.parent,
@@ -99,6 +108,15 @@ class Server:
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
             )
+
+    def readiness(self, status: int) -> dict[str, str]:
+        """Wait until /readyz answers with this status, and return its checks."""
+        deadline = SystemClock().monotonic() + START_LIMIT_S
+        while (answer := httpx.get(f"{self.url}/readyz", trust_env=False, timeout=START_LIMIT_S)).status_code != status:
+            assert SystemClock().monotonic() < deadline, answer.text
+            time.sleep(POLL_S)
+        checks: dict[str, str] = answer.json()["checks"]
+        return checks
 
     def stop(self) -> int:
         """Ask it to stop, as an operator does (SIGTERM), and return the exit code."""
@@ -130,9 +148,7 @@ class Server:
 
 
 @contextlib.contextmanager
-def run_server(
-    data_dir: Path, *, arguments: Sequence[str] = (), **settings: str | float | Path
-) -> Iterator[Server]:
+def run_server(data_dir: Path, *, arguments: Sequence[str] = (), **settings: str | float | Path) -> Iterator[Server]:
     """Run a server on `data_dir` while the block runs; no process outlives the block.
 
     `settings` go into the environment (`consumers=4`), `arguments` behind `filemill serve`.

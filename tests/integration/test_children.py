@@ -4,19 +4,20 @@ import asyncio
 import json
 import os
 import signal
-import subprocess
 import sys
 import time
 from pathlib import Path
 from typing import Any
 
 import pytest
+import pytest_asyncio
 
 from service.errors import ProcessorLoadError
 from service.processors.base import InputFile, LogNote, ProgressNote
 from service.processors.registry import load_registry
-from service.worker.children import TERM_GRACE_S, ChildRunner
-from service.worker.output import BUDGET_BYTES
+from service.worker.children import ChildRunner
+from service.worker.keeper import TERM_GRACE_S
+from service.worker.output import BURST_BYTES, BYTES_PER_S, TAIL_BYTES
 from service.worker.runner import Assignment, Broke, Postponed, Refused, Returned
 
 SPEC = str(Path(__file__).parents[1] / "processors_for_tests.py")
@@ -24,8 +25,20 @@ REGISTRY = load_registry(SPEC)
 ROOT = Path(__file__).parents[2]
 
 
-@pytest.fixture
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def runner():
+    """A runner for all tests here: a child costs a third of a second, and one that was harmed is replaced."""
+    runner: Any = ChildRunner(1, SPEC)
+    yield runner
+    await runner.aclose()
+
+
+@pytest_asyncio.fixture(loop_scope="module")
+async def own_runner():
+    """A runner for one test."""
     runner: Any = ChildRunner(1, SPEC)
     yield runner
     await runner.aclose()
@@ -91,7 +104,7 @@ def is_running(pid):
 async def gone(pid):
     """Wait for the end of a process that is nobody's child here."""
     async with asyncio.timeout(10):
-        while is_running(pid):  # noqa: ASYNC110 - there is no event to wait for
+        while is_running(pid):
             await asyncio.sleep(0.01)
 
 
@@ -184,11 +197,12 @@ async def test_a_child_is_reused_and_works_in_the_folder_of_each_attempt(runner,
     assert (one["cwd"], one["temp"]) == (str(first.folder), str(first.folder))
     assert two["cwd"] == str(second.folder)
     assert one["nice"] == min(os.nice(0) + 10, 19)
+    assert one["group"] == "10"  # of the session, without which the other means nothing
 
 
-async def test_a_child_has_a_clean_environment_and_no_heavy_modules(runner, assign, monkeypatch):
+async def test_a_child_has_a_clean_environment_and_no_heavy_modules(own_runner, assign, monkeypatch):
     monkeypatch.setenv("PYTHONPATH", "/somewhere")
-    result = (await runner.run(assign("t.environment"), ignore)).result
+    result = (await own_runner.run(assign("t.environment"), ignore)).result
     assert result == {"vips": "1", "threads": "1", "python_path": "/somewhere", "stdin": "", "web": []}
 
 
@@ -211,14 +225,14 @@ async def test_as_many_children_run_as_the_limit_allows(assign):
 async def test_a_warm_runner_has_its_child_before_the_first_job(runner, assign):
     await runner.warm(5)
     (child,) = runner._idle
-    assert (await runner.run(assign("t.pid"), ignore)).result["pid"] == child._process.pid
+    assert (await runner.run(assign("t.pid"), ignore)).result["pid"] == child.pid
 
 
 async def test_a_child_that_died_while_idle_is_replaced_unseen(runner, assign):
     await runner.warm()
     (child,) = runner._idle
-    os.kill(child._process.pid, signal.SIGKILL)
-    await child._watch
+    os.kill(child.pid, signal.SIGKILL)
+    await child._end
     assert isinstance(await runner.run(assign("t.pid"), ignore), Returned)
 
 
@@ -241,10 +255,10 @@ async def test_a_module_that_kills_the_child_at_import_is_a_crash(tmp_path, assi
     await runner.aclose()
 
 
-async def test_a_closed_runner_takes_no_job(runner, assign):
-    await runner.aclose()
+async def test_a_closed_runner_takes_no_job(own_runner, assign):
+    await own_runner.aclose()
     with pytest.raises(RuntimeError, match="closed"):
-        await runner.run(assign("t.pid"), ignore)
+        await own_runner.run(assign("t.pid"), ignore)
 
 
 async def test_closing_ends_children_busy_and_idle(assign):
@@ -300,10 +314,10 @@ async def test_a_child_that_hangs_up_is_a_crash(runner, assign):
     assert verdict == Broke("crashed", "the child process closed its connection")
 
 
-async def test_a_descendant_that_holds_the_socket_does_not_hide_the_crash(runner, assign):
+async def test_a_descendant_in_a_session_of_its_own_does_not_hide_the_crash_and_ends_with_it(runner, assign):
     verdict = await runner.run(assign("t.orphan_holding_socket"), notes := Notes())
-    os.kill((await notes.running())["orphan"], signal.SIGKILL)
     assert verdict.facts == {"exit_code": 4}
+    assert not is_running((await notes.running())["orphan"])
 
 
 # ---- being stopped
@@ -327,12 +341,11 @@ async def test_what_the_processor_started_is_killed_with_it(runner, assign, stub
     await gone((await notes.running())["grandchild"])
 
 
-async def test_what_a_processor_left_running_ends_with_the_child(assign):
-    runner: Any = ChildRunner(1, SPEC)
-    result = (await runner.run(assign("t.grandchild", wait=False), ignore)).result
-    assert is_running(result["grandchild"])
-    await runner.aclose()
-    await gone(result["grandchild"])
+async def test_what_a_processor_left_running_ends_with_the_attempt_and_the_child_goes_on(runner, assign):
+    result = (await runner.run(assign("t.grandchild", wait=False), notes := Notes())).result
+    assert not is_running(result["grandchild"])
+    assert "processes that were left running were ended" in notes.lines
+    assert (await runner.run(assign("t.pid"), ignore)).result["pid"] == result["pid"]
 
 
 async def test_cancelling_a_run_kills_its_processor_and_frees_its_place(runner, assign):
@@ -380,15 +393,16 @@ async def test_an_emit_that_raises_costs_the_child_and_reaches_the_caller(runner
     assert isinstance(await runner.run(assign("t.pid"), ignore), Returned)
 
 
-async def test_children_die_with_a_server_that_was_killed(tmp_path):
-    server: Any = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-c", _SERVER, SPEC, str(tmp_path)), cwd=ROOT, stdout=asyncio.subprocess.PIPE
-    )
+@pytest.mark.parametrize(("name", "params"), [("t.loop", {"stubborn": True}), ("t.daemon", {"stay": True})])
+async def test_children_and_what_they_started_die_with_a_server_that_was_killed(tmp_path, name, params):
+    command = (sys.executable, "-c", _SERVER, SPEC, str(tmp_path), name, json.dumps(params))
+    server: Any = await asyncio.create_subprocess_exec(*command, cwd=ROOT, stdout=asyncio.subprocess.PIPE)
     running = json.loads(await asyncio.wait_for(server.stdout.readline(), 20))
-    assert is_running(running["pid"])
+    assert all(map(is_running, running.values()))
     server.kill()
     await server.communicate()
-    await gone(running["pid"])
+    for pid in running.values():
+        await gone(pid)
 
 
 _SERVER = """
@@ -400,8 +414,8 @@ from service.worker.children import ChildRunner
 from service.worker.runner import Assignment
 
 async def main():
-    processor = load_registry(sys.argv[1])["t.loop"]
-    work = Assignment("j", 1, 1, processor, {"stubborn": True}, {}, (), Path(sys.argv[2]), 60)
+    processor = load_registry(sys.argv[1])[sys.argv[3]]
+    work = Assignment("j", 1, 1, processor, json.loads(sys.argv[4]), {}, (), Path(sys.argv[2]), 60)
     await ChildRunner(1, sys.argv[1]).run(work, lambda note: print(json.dumps(note.fields), flush=True))
 
 asyncio.run(main())
@@ -417,7 +431,7 @@ async def test_progress_and_log_arrive_before_the_verdict(runner, assign):
     assert notes[:2] == [ProgressNote(0.5, "step 1"), ProgressNote(1.0, "step 2")]
     assert notes[2].message == "a line"
     assert notes[2].fields["when"] == "datetime.date(2024, 5, 1)"
-    assert notes[3] == LogNote("x" * 2000, {"dropped": "fields too large"})
+    assert notes[3] == LogNote("x" * 2000, {"cut": True})
 
 
 async def test_a_flood_of_progress_is_thinned_and_the_last_word_arrives(runner, assign):
@@ -445,23 +459,33 @@ async def test_forks_and_closed_descriptors_do_not_break_the_protocol(runner, as
 async def test_what_is_printed_becomes_log_lines(runner, assign):
     assert await runner.run(assign("t.print", lines=2), notes := Notes()) == Returned("printed")
     assert list(notes) == [
-        LogNote("line 0 of what is printed", {"source": "output"}),
-        LogNote("line 1 of what is printed", {"source": "output"}),
+        LogNote("line 0 of what is printed", {"stream": "stdout"}),
+        LogNote("line 1 of what is printed", {"stream": "stdout"}),
     ]
+
+
+async def test_what_one_attempt_closes_is_open_for_the_next(runner, assign):
+    before = await runner.run(assign("t.close_stdout"), ignore)
+    assert before == Returned("closed")
+    assert await runner.run(assign("t.print", lines=1), notes := Notes()) == Returned("printed")
+    assert notes.lines == ["line 0 of what is printed"]
 
 
 async def test_printing_a_lot_leaves_the_protocol_intact_and_the_log_bounded(runner, assign):
     verdict = await runner.run(assign("t.print", lines=50_000, raw=True), notes := Notes())
     assert verdict == Returned("printed")
-    assert sum(map(len, notes.lines)) <= BUDGET_BYTES + 100
-    assert notes.lines[-1] == f"only the first {BUDGET_BYTES} bytes of the output are kept"
+    assert sum(map(len, notes.lines)) <= BURST_BYTES + 20 * BYTES_PER_S + 2 * TAIL_BYTES
+    assert any(line.endswith("bytes were dropped here: too much was printed") for line in notes.lines)
+    assert "line 0 of what is printed" in notes.lines
+    assert "line 49999 of what is printed" in notes.lines
     assert await runner.run(assign("t.print"), notes := Notes()) == Returned("printed")
     assert notes.lines == ["line 0 of what is printed"]
 
 
 async def test_frames_on_standard_output_are_only_text(runner, assign):
     assert await runner.run(assign("t.print", lines=0, raw=True), notes := Notes()) == Returned("printed")
-    assert notes.lines[-1].endswith("\ufffd\ufffd half a line")
+    assert "\ufffd\ufffd half a line" in notes.lines
+    assert [note.fields["stream"] for note in notes if "half a line" in note.message] == ["stderr"]
 
 
 async def test_printing_without_end_leaves_the_loop_free(runner, assign):
@@ -474,48 +498,6 @@ async def test_printing_without_end_leaves_the_loop_free(runner, assign):
         longest_s = max(longest_s, time.monotonic() - began)
     assert (await run).code == "timed_out"
     assert longest_s < 0.5
-
-
-# ---- other loops and weight
-
-
-def test_the_child_is_light():
-    code = "import sys, service.worker.child; print(*sorted(sys.modules))"
-    modules = subprocess.run(  # noqa: S603
-        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True
-    )
-    heavy = {
-        "fastapi",
-        "sqlalchemy",
-        "sqlmodel",
-        "starlette",
-        "httpx",
-        "pyvips",
-        "uvicorn",
-        "alembic",
-        "rich",
-    }
-    assert not heavy & set(modules.stdout.split())
-
-
-def test_children_run_under_uvloop_too(assign):
-    uvloop = pytest.importorskip("uvloop")
-
-    async def scenario():
-        runner: Any = ChildRunner(1, SPEC)
-        one = await runner.run(assign("t.print"), notes := Notes())
-        two = await runner.run(assign("t.exit", code=3), ignore)
-        three = await runner.run(assign("t.loop", timeout_s=0.2, stubborn=True), ignore)
-        await runner.aclose()
-        return one, notes.lines, two.facts, three.code
-
-    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as loop:
-        assert loop.run(scenario()) == (
-            Returned("printed"),
-            ["line 0 of what is printed"],
-            {"exit_code": 3},
-            "timed_out",
-        )
 
 
 def _fields(assignment):

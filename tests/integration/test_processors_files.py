@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from service.catalogue.files.processors import PIECE_BYTES, checksum
 from service.errors import InvalidParamsError
 from service.processors.base import InputFile, JobContext, Note, ProgressNote
-from service.processors.files import PIECE_BYTES, checksum
 
 SAMPLES = Path(__file__).parents[1] / "samples"
 

@@ -7,9 +7,10 @@ from pathlib import Path
 import pytest
 import pyvips  # type: ignore[import-untyped]
 
+from service.catalogue.image.processors import thumbnail
+from service.catalogue.image.reading import MAX_PIXELS
 from service.errors import InvalidParamsError
 from service.processors.base import Fail, InputFile, JobContext, Note, ProgressNote
-from service.processors.image import MAX_PIXELS, thumbnail
 
 SAMPLES = Path(__file__).parents[1] / "samples"
 
@@ -97,6 +98,35 @@ def test_the_thumbnail_has_the_format_asked_for(make, format, loader, suffix):  
     job, [image], _ = make(SAMPLES / "rocket.jpg", width=64, format=format)
     assert opened(job).get("vips-loader") == loader
     assert image["name"] == f"rocket-64w.{suffix}"
+
+
+def test_several_sizes_are_made_in_one_job(make):
+    sizes = [{"width": 200}, {"width": 100, "height": 100, "fit": "cover"}, {"width": 100, "height": 50}]
+    job, images, _ = make(SAMPLES / "rocket.jpg", SAMPLES / "chelsea.png", sizes=sizes, width=9)
+    assert [(image["name"], image["width"], image["height"]) for image in images] == [
+        ("rocket-200w.jpg", 200, 133),
+        ("rocket-100w.jpg", 100, 100),
+        ("rocket-100w-2.jpg", 75, 50),
+        ("chelsea-200w.jpg", 200, 133),
+        ("chelsea-100w.jpg", 100, 100),
+        ("chelsea-100w-2.jpg", 75, 50),
+    ]
+    assert [(opened(job, number).width, opened(job, number).height) for number in range(6)] == [
+        (image["width"], image["height"]) for image in images
+    ]
+
+
+def test_attention_keeps_what_draws_the_eye_where_the_centre_would_lose_it(make, tmp_path):
+    scene = pyvips.Image.black(400, 100, bands=3).linear([1] * 3, [90, 90, 90])
+    scene = scene.draw_rect([255, 60, 20], 10, 20, 60, 60, fill=True).cast("uchar").copy(interpretation="srgb")
+    scene.write_to_file(str(tmp_path / "scene.png"))
+    reds = {}
+    for fit in ("cover", "attention"):
+        job, _, _ = make(tmp_path / "scene.png", width=100, fit=fit, format="png")
+        reds[fit] = opened(job)[0].max()
+        job.folder.rename(tmp_path / fit)
+    assert reds["cover"] < 100
+    assert reds["attention"] > 200
 
 
 def test_a_lower_quality_makes_a_smaller_file(make, tmp_path):
@@ -205,7 +235,7 @@ def test_a_truncated_picture_is_a_failure_not_a_grey_thumbnail(make, tmp_path, n
     whole = (SAMPLES / name).read_bytes()
     (tmp_path / name).write_bytes(whole[: int(len(whole) * share)])
     error = refusal(make, tmp_path / name, width=100)
-    assert error.code == "invalid_image"
+    assert error.code == "damaged_file"
     assert str(error).startswith(f"{name!r} cannot be read as an image: ")
     assert "\n" not in str(error)
     assert str(tmp_path) not in str(error)
@@ -214,35 +244,50 @@ def test_a_truncated_picture_is_a_failure_not_a_grey_thumbnail(make, tmp_path, n
 @pytest.mark.parametrize(
     "content",
     [
-        b"",
-        b"only text\n",
         b"\xff\xd8\xff",
         b"\xff\xd8\xff\xe0" + b"\0" * 500,
         b"\x89PNG\r\n\x1a\n",
         b"GIF89a",
+        b"RIFF\x10\0\0\0WEBPVP8 \0\0\0\0",
+    ],
+    ids=lambda content: content[:8].hex(),
+)
+def test_what_is_left_of_a_picture_is_refused(make, tmp_path, content):
+    (tmp_path / "photo.jpg").write_bytes(content)
+    assert refusal(make, tmp_path / "photo.jpg").code == "damaged_file"
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"only text\n",
         b"P6 2 2 255 " + b"\0" * 12,
         b'<svg xmlns="http://www.w3.org/2000/svg" width="9" height="9"/>',
         b"%PDF-1.4\n",
-        b"RIFF\x10\0\0\0WEBPVP8 \0\0\0\0",
         b"push graphic-context\nviewbox 0 0 1 1\nimage over 0,0 0,0 'label:@/etc/passwd'\npop graphic-context\n",
     ],
-    ids=lambda content: content[:8].hex() or "empty",
+    ids=lambda content: content[:8].hex(),
 )
 def test_what_is_not_a_picture_is_refused_whatever_its_name(make, tmp_path, content):
     (tmp_path / "photo.jpg").write_bytes(content)
-    assert refusal(make, tmp_path / "photo.jpg").code == "invalid_image"
+    assert refusal(make, tmp_path / "photo.jpg").code == "unsupported"
+
+
+def test_an_empty_file_is_refused(make, tmp_path):
+    (tmp_path / "photo.jpg").write_bytes(b"")
+    assert refusal(make, tmp_path / "photo.jpg").code == "empty_file"
 
 
 def test_a_header_that_claims_too_many_pixels_is_refused_before_decoding(make, tmp_path):
     (tmp_path / "bomb.png").write_bytes(_png_header(60_000, 60_000))
     error = refusal(make, tmp_path / "bomb.png")
-    assert error.code == "too_many_pixels"
+    assert error.code == "too_large"
     assert str(error) == f"'bomb.png' has 60000 x 60000 pixels; at most {MAX_PIXELS:,} are decoded"
 
 
 def test_a_thumbnail_of_too_many_pixels_is_refused(make):
     error = refusal(make, SAMPLES / "rocket.jpg", width=16_000, height=16_000, fit="fill")
-    assert error.code == "too_many_pixels"
+    assert error.code == "too_large"
 
 
 def test_a_format_that_this_libvips_cannot_write_is_named(make, monkeypatch):
@@ -252,7 +297,15 @@ def test_a_format_that_this_libvips_cannot_write_is_named(make, monkeypatch):
 
 @pytest.mark.parametrize(
     "params",
-    [{"width": 0}, {"width": 16_384}, {"height": -1}, {"fit": "crop"}, {"format": "bmp"}, {"quality": 101}],
+    [
+        {"width": 0},
+        {"width": 16_384},
+        {"height": -1},
+        {"fit": "crop"},
+        {"format": "bmp"},
+        {"quality": 101},
+        {"sizes": [{"width": 0}]},
+    ],
 )
 def test_params_out_of_bounds_are_refused(params):
     with pytest.raises(InvalidParamsError, match=f"params.{next(iter(params))}"):

@@ -1,14 +1,25 @@
 """The keyword parameters of a processor become its params."""
 
+import json
+import re
+import sys
+import types
+from collections.abc import AsyncIterator, Callable, Iterator
 from datetime import UTC, date, datetime, timedelta
 from enum import Enum
 from typing import Annotated, Literal
 
 import pytest
-from pydantic import BaseModel, Field
+from pydantic import AfterValidator, BaseModel, Field, Json, SecretStr
 
-from service.errors import FieldError, FileCountError, InvalidParamsError, MediaTypeNotAcceptedError
-from service.processors.base import JobContext, processor
+from service.errors import (
+    FieldError,
+    FileCountError,
+    InvalidParamsError,
+    MediaTypeNotAcceptedError,
+    ProcessorUnavailableError,
+)
+from service.processors.base import Fail, JobContext, processor
 
 
 class Colour(Enum):
@@ -17,6 +28,10 @@ class Colour(Enum):
 
 class Point(BaseModel):
     x: int = 0
+
+
+class Opaque:
+    """What pydantic knows nothing of."""
 
 
 @processor("t.all", accepts=["text/*", "image/png"])
@@ -58,17 +73,73 @@ def test_the_summary_is_the_first_paragraph_of_the_docstring():
     assert everything.summary == "Do it all, at once."
 
 
-def test_checked_params_are_complete_and_json():
-    assert everything.check_params({"count": 3, "at": "2024-05-01T12:00:00Z"}) == {
-        "count": 3,
-        "unit": "words",
-        "day": "2024-02-29",
-        "colour": "red",
-        "at": "2024-05-01T12:00:00Z",
-        "pause": "PT1M30S",
-        "point": {"x": 1},
-        "tags": [],
-    }
+def test_checked_params_stay_as_the_client_sent_them():
+    sent = {"count": "3", "at": "2024-05-01T12:00:00Z"}
+    assert everything.check_params(sent) == {"count": "3", "at": "2024-05-01T12:00:00Z"}
+
+
+def test_params_are_read_once_on_their_way_to_the_function():
+    @processor("t.once")
+    def once(
+        job: JobContext,
+        secret: SecretStr,
+        source: Annotated[str, Field(alias="from")],
+        facts: Json[list[int]],
+        doubled: Annotated[int, AfterValidator(lambda value: value * 2)] = 1,
+    ) -> None: ...
+
+    checked = once.check_params({"secret": "tell no one", "from": "a", "facts": "[1]", "doubled": 4})
+    assert json.loads(json.dumps(checked)) == {"secret": "tell no one", "from": "a", "facts": "[1]", "doubled": 4}
+    arguments = once.arguments(checked)
+    assert arguments.pop("secret").get_secret_value() == "tell no one"
+    assert arguments == {"source": "a", "facts": [1], "doubled": 8}
+
+
+def test_params_that_no_longer_fit_fail_the_job_for_good():
+    with pytest.raises(Fail, match=r"params\.count; submit the job again") as caught:
+        everything.arguments({"count": 100})
+    assert caught.value.code == "invalid_params"
+
+
+@pytest.mark.parametrize(
+    ("limit", "sentence"),
+    [
+        ({"timeout_s": 0}, "timeout_s is 0, and must be at least 0.001"),
+        ({"timeout_s": float("nan")}, "timeout_s is nan"),
+        ({"max_attempts": 0}, "max_attempts is 0, and must be at least 1"),
+        ({"max_concurrency": 0}, "max_concurrency is 0, and must be at least 1"),
+        ({"memory_limit_bytes": 1024}, "memory_limit_bytes is 1024, and must be at least 67,108,864"),
+    ],
+)
+def test_a_limit_with_which_no_job_could_run_is_refused(limit, sentence):
+    with pytest.raises(ValueError, match=re.escape(f"t.limited: {sentence}")):
+        processor("t.limited", **limit)
+
+
+def test_what_cannot_be_called_with_a_job_is_refused():
+    def no_place_for_the_job(*, unit: str = "a") -> None: ...
+
+    def any_number_of_jobs(*jobs: JobContext) -> None: ...
+
+    def generator(_job: JobContext) -> Iterator[int]:
+        yield 1
+
+    async def async_generator(_job: JobContext) -> AsyncIterator[int]:
+        yield 1
+
+    for function in (no_place_for_the_job, any_number_of_jobs):
+        with pytest.raises(TypeError, match=r"t\.wrong: the first parameter of a processor is the job"):
+            processor("t.wrong")(function)
+    for yielding in (generator, async_generator):
+        with pytest.raises(TypeError, match=r"t\.wrong: a processor returns its result; this function has a yield"):
+            processor("t.wrong")(yielding)
+
+
+def test_a_decorator_that_is_not_called_says_so():
+    with pytest.raises(TypeError, match=r'write @processor\("its.name"\)'):
+
+        @processor  # type: ignore[arg-type]
+        def bare(job: JobContext) -> None: ...
 
 
 def test_checked_params_become_the_types_that_the_function_names():
@@ -98,20 +169,120 @@ def test_each_param_that_does_not_fit_has_an_entry_of_its_own():
     assert caught.value.detail.startswith("t.all cannot take these params: params.count, ")
 
 
-def test_a_default_that_does_not_fit_its_type_is_found():
-    @processor("t.bad")
-    def bad(job: JobContext, count: Annotated[int, Field(ge=1)] = 0) -> None:
-        """Count."""
+def _low(job: JobContext, width: int, count: Annotated[int, Field(ge=1)] = 0) -> None:
+    pass
 
-    with pytest.raises(InvalidParamsError, match=r"params\.count"):
-        bad.check_params({})
+
+def _no_schema(job: JobContext, width: int, made: Callable[[], int]) -> None:
+    pass
+
+
+def _no_type_at_all(job: JobContext, made: Opaque) -> None:
+    pass
+
+
+def _nowhere(job: JobContext, made: "Nowhere") -> None:  # type: ignore[name-defined]  # noqa: F821
+    pass
+
+
+def _clashing(job: JobContext, model_dump: int) -> None:
+    pass
+
+
+def _hidden(job: JobContext, _made: int) -> None:
+    pass
 
 
 def test_annotations_may_be_strings():
     def late(job: "JobContext", count: "Annotated[int, Field(ge=1)]" = 2) -> None:
         """Count."""
 
-    assert processor("t.late")(late).check_params({}) == {"count": 2}
+    assert processor("t.late")(late).arguments({}) == {"count": 2}
+
+
+@processor("t.prose")
+def prose(
+    job: JobContext,
+    count: Annotated[int, Field(ge=1)],
+    size: Annotated[int, Field(description="by its field")] = 1,
+    unit: str = Field("words", min_length=1),
+    schema: str = "a param may be called so",
+) -> None:
+    """Count
+    the words.
+
+    It takes a while.
+
+    And more.
+
+    Args:
+        count: how many, over
+            two lines
+        size: by the docstring
+        unit: what to count
+
+    Raises:
+        Fail: now and then
+    """
+
+
+def test_the_docstring_describes_the_params_that_do_not_describe_themselves():
+    properties = prose.params_schema["properties"]
+    assert {name: schema.get("description") for name, schema in properties.items()} == {
+        "count": "how many, over two lines",
+        "size": "by its field",
+        "unit": "what to count",
+        "schema": None,
+    }
+    assert properties["count"]["minimum"] == 1
+    assert properties["unit"] == {
+        "default": "words",
+        "description": "what to count",
+        "minLength": 1,
+        "title": "Unit",
+        "type": "string",
+    }
+    assert (prose.summary, prose.details) == ("Count the words.", "It takes a while.\n\nAnd more.")
+    assert prose.arguments({"count": 1})["schema"] == "a param may be called so"
+
+
+def test_nested_models_and_enums_are_in_the_schema_whole():
+    definitions = everything.params_schema["$defs"]
+    assert definitions["Colour"]["enum"] == ["red"]
+    assert definitions["Point"]["properties"]["x"] == {"default": 0, "title": "X", "type": "integer"}
+
+
+# ---- whether it can run here
+
+
+def test_a_processor_whose_modules_are_not_installed_says_what_installs_them():
+    one = processor("t.far", extra="pdf", requires=["json", "nothing_of_that_name.inner", "nor.this"])(_one)
+    assert (one.is_available, one.missing) == (False, ["nothing_of_that_name.inner", "nor.this"])
+    with pytest.raises(ProcessorUnavailableError) as caught:
+        one.check_available()
+    assert caught.value.detail == (
+        "t.far needs nothing_of_that_name.inner, nor.this, not installed here; "
+        'install it with: pip install "filemill[pdf]"'
+    )
+    assert (caught.value.code, caught.value.http_status) == ("processor_unavailable", 422)
+
+
+def test_a_processor_whose_modules_are_there_is_available_and_nothing_is_imported(monkeypatch):
+    monkeypatch.delitem(sys.modules, "this", raising=False)
+    one = processor("t.near", requires=["this", "json.decoder"])(_one)
+    assert (one.is_available, one.missing, one.install) == (True, [], None)
+    one.check_available()
+    assert "this" not in sys.modules
+
+
+def test_a_module_made_by_hand_counts_as_installed(monkeypatch):
+    monkeypatch.setitem(sys.modules, "made_by_hand", types.ModuleType("made_by_hand"))
+    assert processor("t.near", requires=["made_by_hand"])(_one).is_available
+
+
+def test_without_an_extra_the_missing_module_is_named_alone():
+    with pytest.raises(ProcessorUnavailableError, match="needs nothing_of_that_name, not installed here; install it b"):
+        processor("t.far", requires=["nothing_of_that_name"])(_one).check_available()
 
 
 def _one(_job: JobContext) -> None:
@@ -146,6 +317,12 @@ def _positional(job: JobContext, count: int, /) -> None:
         (_many, r"\*counts: int cannot be a param"),
         (_any, r"\*\*counts: int cannot be a param"),
         (_positional, "count: int cannot be a param"),
+        (_low, "the default of 'count' does not fit: Input should be greater than or equal to 1"),
+        (_no_schema, "the type of 'made' cannot be a param: Cannot generate a JsonSchema"),
+        (_no_type_at_all, "the type of 'made' cannot be a param: Unable to generate pydantic-core schema for "),
+        (_nowhere, "an annotation cannot be read: name 'Nowhere' is not defined"),
+        (_clashing, "the params cannot be a schema: "),
+        (_hidden, "the param '_made' may not begin with an underscore"),
     ],
 )
 def test_a_signature_that_cannot_be_a_schema_is_refused_with_a_sentence(function, message):
@@ -160,6 +337,18 @@ def test_a_name_must_be_lower_case_words_with_dots(name):
 
 
 # ---- files
+
+
+@pytest.mark.parametrize("accepts", [["image"], ["image/"], ["*/png"], ["image/PNG"], ["image/pn*"], "image/png"])
+def test_what_is_accepted_must_be_media_types(accepts):
+    with pytest.raises(ValueError, match=r"in accepts is not a media type: write image/png, image/\* or \*/\*"):
+        processor("t.one", accepts=accepts)
+
+
+@pytest.mark.parametrize("bounds", [{"min_files": -1}, {"min_files": 2, "max_files": 1}, {"max_files": 0}])
+def test_bounds_that_no_number_of_files_meets_are_refused(bounds):
+    with pytest.raises(ValueError, match="no number of files"):
+        processor("t.one", **bounds)
 
 
 def test_media_types_match_exactly_or_by_family():

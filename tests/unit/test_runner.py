@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from service.processors.base import Fail, JobContext, LogNote, Note, ProgressNote, Retry, Snooze, processor
+from service.processors.job import MAX_DELAY_S
 from service.worker.runner import (
     Assignment,
     Broke,
@@ -102,6 +103,17 @@ async def test_cancellation_passes_through(assign):
     await runner.aclose()
 
 
+async def test_progress_that_is_no_number_costs_nothing(assign):
+    async def function(job: JobContext) -> str:
+        job.progress(math.nan, "so far")
+        job.progress(math.inf)
+        return "done"
+
+    notes: list[Note] = []
+    assert await LoopRunner().run(assign(function), notes.append) == Returned("done")
+    assert notes == [ProgressNote(0.0, "so far"), ProgressNote(1.0, "")]
+
+
 # ---- verdicts
 
 
@@ -117,6 +129,27 @@ async def test_cancellation_passes_through(assign):
 )
 def test_each_instruction_has_its_verdict(error, verdict):
     assert verdict_of(error) == verdict
+
+
+@pytest.mark.parametrize("delay_s", [math.nan, math.inf, -math.inf])
+@pytest.mark.parametrize("kind", [Snooze, Retry])
+def test_a_delay_that_is_no_number_is_refused_where_it_is_made(kind, delay_s):
+    with pytest.raises(ValueError, match="delay_s is a finite number of seconds, not"):
+        kind(delay_s=delay_s)
+
+
+@pytest.mark.parametrize(("delay_s", "kept_s"), [(-5, 0), (0, 0), (1e13, MAX_DELAY_S)])
+def test_a_delay_is_kept_within_bounds(delay_s, kept_s):
+    assert Snooze(delay_s).delay_s == Retry(delay_s=delay_s).delay_s == kept_s
+
+
+@pytest.mark.parametrize(
+    ("kind", "verdict"),
+    [(Fail, Refused("failed", "")), (Snooze, Postponed(0)), (Retry, Broke("failed", ""))],
+)
+def test_an_instruction_whose_subclass_forgets_the_rest_has_a_verdict_too(kind, verdict):
+    one = type("Own", (kind,), {"__init__": Exception.__init__})
+    assert verdict_of(one()) == verdict
 
 
 def test_any_other_exception_breaks_the_attempt_with_a_traceback():

@@ -1,0 +1,1 @@
+"""What is done to files: one package for each family."""

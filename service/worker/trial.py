@@ -1,0 +1,102 @@
+"""A trial: one processor on local files, in this process, without a server and without a database.
+
+The checks are those of a submission; time and memory are not limited, so that a debugger can stop in it.
+"""
+
+import asyncio
+import hashlib
+import json
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from service.naming import DistinctNames
+from service.processors.base import Fail, InputFile, JobContext, Note, OutputFile, Processor
+from service.processors.calling import Overrides, acall, call
+from service.sniff import HEAD_BYTES, sniff
+from service.worker.runner import Refused, Returned, returned
+
+
+@dataclass(frozen=True, slots=True)
+class Trial:
+    """What is to be tried: checked, and ready to run once."""
+
+    processor: Processor
+    job: JobContext
+    params: dict[str, Any]
+    overrides: Overrides = field(default_factory=dict)
+
+    def run(self) -> Returned:
+        """Run it, and return what a client would see.
+
+        Raises:
+            Fail: the result is not JSON, or an output was not written; else whatever the processor raises.
+        """
+        if self.processor.is_async:
+            return self._checked(asyncio.run(acall(self.processor, self.job, self.params, self.overrides)))
+        return self._checked(call(self.processor, self.job, self.params, self.overrides))
+
+    async def arun(self) -> Returned:
+        """Run it on the running loop, a `def` in a thread; otherwise as `run`."""
+        if self.processor.is_async:
+            return self._checked(await acall(self.processor, self.job, self.params, self.overrides))
+        return self._checked(await asyncio.to_thread(call, self.processor, self.job, self.params, self.overrides))
+
+    def _checked(self, result: Any) -> Returned:
+        match verdict := returned(result, self.job):
+            case Returned():
+                return Returned(json.loads(json.dumps(verdict.result)), verdict.outputs)
+            case Refused(code, message):
+                raise Fail(message, code=code)
+            case _:
+                raise AssertionError(verdict)
+
+
+def prepare(
+    processor: Processor,
+    files: Iterable[tuple[str, Path]],
+    params: Mapping[str, Any],
+    folder: Path,
+    emit: Callable[[Note], None],
+    *,
+    metadata: Mapping[str, Any] | None = None,
+    attempt: int = 1,
+    overrides: Overrides | None = None,
+) -> Trial:
+    """Check as a submission is checked; `files` are names and paths, `folder` is where the processor may write.
+
+    Raises:
+        InvalidRequestError: the processor is not available, or does not take these params or these files.
+    """
+    processor.check_available()
+    checked = processor.check_params(dict(params))
+    inputs = [_input(number, name, path) for number, (name, path) in enumerate(files)]
+    processor.check_file_count(len(inputs))
+    for file in inputs:
+        processor.check_media_type(file.name, file.media_type)
+    job = JobContext(
+        id="trial",
+        attempt=attempt,
+        max_attempts=max(processor.max_attempts or 3, attempt),
+        files=tuple(inputs),
+        place=folder,
+        metadata=dict(metadata or {}),
+        emit=emit,
+    )
+    return Trial(processor, job, checked, overrides or {})
+
+
+def distinct_names(outputs: Iterable[OutputFile]) -> Iterator[tuple[str, OutputFile]]:
+    """Give each output a name that no other one has, and that is no path: `photo.jpg`, `photo-2.jpg`."""
+    names = DistinctNames()
+    for output in outputs:
+        yield names.take_bare(output.name, "output"), output
+
+
+def _input(number: int, name: str, path: Path) -> InputFile:
+    with path.open("rb") as file:
+        media_type = sniff(file.read(HEAD_BYTES))
+        file.seek(0)
+        sha256 = hashlib.file_digest(file, "sha256").hexdigest()
+    return InputFile(f"input-{number}", name, media_type, path.stat().st_size, sha256, path.resolve())

@@ -1,0 +1,129 @@
+"""Migrations: up, down, up; and a database that is not ours to touch."""
+
+import asyncio
+import re
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+from alembic.autogenerate import compare_metadata
+from alembic.migration import MigrationContext
+from sqlalchemy import NullPool, create_engine
+from sqlmodel import SQLModel
+
+from service.errors import DatabaseTooNewError, StartError
+from service.store import models  # noqa: F401 - fills SQLModel.metadata
+from service.store.migrate import downgrade, migrations_folder, upgrade
+from tests.integration.stores import open_store
+
+TABLES = {"jobs", "files", "job_files", "events", "idempotency_keys"}
+REVISIONS = sorted(path.name.split("_")[0] for path in migrations_folder().glob("versions/[0-9]*.py"))
+HEAD = REVISIONS[-1]
+
+
+def schema(path: Path) -> dict[str, str]:
+    """Return the statements that make each table and each index, without their layout."""
+    with closing(sqlite3.connect(path)) as connection:
+        rows = connection.execute("SELECT name, sql FROM sqlite_schema WHERE sql IS NOT NULL").fetchall()
+    return {name: re.sub(r"\s+", " ", sql) for name, sql in rows if name != "alembic_version"}
+
+
+def tables(path: Path) -> set[str]:
+    with closing(sqlite3.connect(path)) as connection:
+        rows = connection.execute("SELECT name FROM sqlite_schema WHERE type = 'table' AND name NOT LIKE 'sqlite_%'")
+        return {name for (name,) in rows} - {"alembic_version"}
+
+
+def test_migrations_go_up_down_and_up_again(tmp_path):
+    path = tmp_path / "a.db"
+    assert upgrade(path) == (None, HEAD)
+    first = schema(path)
+    assert tables(path) == TABLES
+    assert downgrade(path, "base") == (HEAD, None)
+    assert tables(path) == set()
+    assert upgrade(path) == (None, HEAD)
+    assert schema(path) == first
+
+
+@pytest.mark.parametrize("revision", REVISIONS)
+def test_each_migration_can_be_undone_and_done_again(tmp_path, revision):
+    path = tmp_path / "a.db"
+    upgrade(path, revision)
+    made = schema(path)
+    downgrade(path, "-1")
+    upgrade(path, revision)
+    assert schema(path) == made
+
+
+def test_a_database_that_is_up_to_date_is_left_as_it_is(database_path):
+    before = database_path.read_bytes()
+    assert upgrade(database_path) == (HEAD, HEAD)
+    assert database_path.read_bytes() == before
+
+
+def test_models_and_migrations_agree(database_path):
+    engine = create_engine(f"sqlite:///{database_path}", poolclass=NullPool)
+    with engine.connect() as connection:
+        context = MigrationContext.configure(connection, opts={"compare_type": True, "compare_server_default": True})
+        assert compare_metadata(context, SQLModel.metadata) == []
+
+
+def test_models_and_migrations_agree_on_partial_indexes_and_foreign_keys(database_path, tmp_path):
+    """Alembic does not compare the conditions of indexes: the statements themselves do."""
+    made = tmp_path / "made.db"
+    engine = create_engine(f"sqlite:///{made}", poolclass=NullPool)
+    SQLModel.metadata.create_all(engine)
+    migrated, modelled = schema(database_path), schema(made)
+    assert {name for name in migrated if name not in TABLES} == {name for name in modelled if name not in TABLES}
+    assert {name: migrated[name] for name in migrated if name not in TABLES} == {
+        name: modelled[name] for name in modelled if name not in TABLES
+    }
+    assert {name: rules(database_path, name) for name in TABLES} == {name: rules(made, name) for name in TABLES}
+
+
+def rules(path: Path, table: str) -> list[tuple[object, ...]]:
+    """Return the columns and the foreign keys of a table."""
+    with closing(sqlite3.connect(path)) as connection:
+        columns = connection.execute(f"PRAGMA table_info({table})").fetchall()
+        links = connection.execute(f"PRAGMA foreign_key_list({table})").fetchall()
+    return sorted(columns) + sorted(link[2:] for link in links)
+
+
+async def test_a_newer_database_is_refused_by_name_and_not_touched(store, database_path):
+    await store.queued()
+    store.sql("UPDATE alembic_version SET version_num = '9999'")
+    await store.database.aclose()
+    before = {path.name: path.read_bytes() for path in database_path.parent.iterdir()}
+    with pytest.raises(DatabaseTooNewError, match=r"filemill\.db was written by a newer version.*9999"):
+        await asyncio.to_thread(upgrade, database_path)
+    assert {path.name: path.read_bytes() for path in database_path.parent.iterdir()} == before
+
+
+def test_a_newer_database_is_not_migrated_down_either(database_path):
+    with closing(sqlite3.connect(database_path)) as connection, connection:
+        connection.execute("UPDATE alembic_version SET version_num = '9999'")
+    with pytest.raises(DatabaseTooNewError):
+        downgrade(database_path, "base")
+    assert tables(database_path) == TABLES
+
+
+def test_a_migration_that_fails_half_way_leaves_nothing(tmp_path):
+    """Or the next start would stumble over the first half."""
+    path = tmp_path / "a.db"
+    with closing(sqlite3.connect(path)) as connection, connection:
+        connection.execute("CREATE TABLE idempotency_keys (other TEXT)")
+    with pytest.raises(StartError, match="already exists"):
+        upgrade(path)
+    assert tables(path) == {"idempotency_keys"}
+    with closing(sqlite3.connect(path)) as connection, connection:
+        connection.execute("DROP TABLE idempotency_keys")
+    assert upgrade(path) == (None, HEAD)
+
+
+async def test_jobs_survive_a_migration_that_has_nothing_to_do(database_path):
+    async with open_store(database_path) as store:
+        job_id = await store.queued(params={"width": 1})
+    await asyncio.to_thread(upgrade, database_path)
+    async with open_store(database_path) as store:
+        assert (await store.jobs.get(job_id)).job.params == {"width": 1}

@@ -1,0 +1,49 @@
+"""Jobs of dead workers."""
+
+import pytest
+from structlog.testing import capture_logs
+
+from service.states import State
+from service.worker.rescuer import Rescuer
+from tests.integration.stores import at
+
+
+async def test_what_a_dead_worker_ran_is_queued_again_and_the_attempt_counts(store, clock):
+    job = await store.running("dead")
+    clock.advance(5)
+    assert await Rescuer(store.jobs, "alive", clock).rescue() == 1
+    row = (await store.jobs.get(job.id)).job
+    assert (row.state, row.attempt, row.worker_id, row.run_after) == (State.QUEUED, 1, None, at(5))
+    assert [one.id for one in await store.jobs.list_ready(["t.one"], 10)] == [job.id]
+    event = (await store.jobs.list_events(job.id))[-1]
+    assert (event.data["reason"], event.at, event.attempt) == ("rescue", at(5), 1)
+
+
+async def test_a_job_whose_last_attempt_died_fails(store, clock):
+    job = await store.running("dead", max_attempts=1)
+    assert await Rescuer(store.jobs, "alive", clock).rescue() == 1
+    row = (await store.jobs.get(job.id)).job
+    assert (row.state, row.error["code"], row.finished_at) == (State.FAILED, "worker_lost", at(0))
+
+
+async def test_what_this_worker_runs_is_left_alone(store, clock):
+    job = await store.running("alive")
+    assert await Rescuer(store.jobs, "alive", clock).rescue() == 0
+    assert await store.state(job.id) is State.RUNNING
+
+
+@pytest.mark.parametrize("state", sorted(set(State) - {State.RUNNING}))
+async def test_what_does_not_run_is_left_alone(store, clock, state):
+    job_id = await store.in_state(state)
+    assert await Rescuer(store.jobs, "alive", clock).rescue() == 0
+    assert await store.state(job_id) is state
+
+
+async def test_however_many_there_are_all_are_rescued_slice_by_slice_and_it_is_said(store, clock, monkeypatch):
+    monkeypatch.setattr("service.worker.rescuer._SLICE", 3)
+    for n in range(10):
+        await store.running(f"dead-{n}", max_attempts=1 + n % 2)
+    with capture_logs() as lines:
+        assert await Rescuer(store.jobs, "alive", clock).rescue() == 10
+    assert store.sql("SELECT state, count(*) FROM jobs GROUP BY state") == [("failed", 5), ("queued", 5)]
+    assert [line["jobs"] for line in lines] == [10]

@@ -1,0 +1,50 @@
+"""Log lines: what they hold, and what they must not."""
+
+import json
+import logging
+
+import pytest
+import structlog
+
+from service.logs import set_up_logs
+
+SECRET = str(0xC0FFEE)  # so that no line of code has it
+
+
+@pytest.fixture(autouse=True)
+def logs():
+    """Put back what is there for all tests."""
+    before, handlers, level = structlog.get_config(), logging.root.handlers[:], logging.root.level
+    yield
+    structlog.configure(**before)
+    logging.basicConfig(handlers=handlers, level=level, force=True)
+
+
+def fail(password):
+    """Raise, with a secret in the frame."""
+    raise ValueError(len(password))
+
+
+@pytest.mark.parametrize("form", ["json", "text"])
+@pytest.mark.parametrize("logger", ["ours", "theirs"])
+def test_a_traceback_tells_the_place_and_no_value_of_a_variable(capsys, form, logger):
+    set_up_logs("info", form)
+    try:
+        fail(SECRET)
+    except ValueError:
+        if logger == "ours":
+            structlog.get_logger().exception("it failed", job_id="j1")
+        else:
+            logging.getLogger("theirs").exception("it failed")
+    line = capsys.readouterr().err
+    assert "it failed" in line
+    assert "ValueError" in line
+    assert "in fail" in line or '"name": "fail"' in line
+    assert SECRET not in line
+
+
+def test_a_json_line_is_one_object(capsys):
+    set_up_logs("info", "json")
+    structlog.get_logger().info("it happened", job_id="j1")
+    line = json.loads(capsys.readouterr().err)
+    assert (line["event"], line["job_id"], line["level"]) == ("it happened", "j1", "info")

@@ -1,0 +1,190 @@
+"""The consumers: how many, how they stop, what they outlive."""
+
+import asyncio
+from collections.abc import Callable
+from typing import Any, cast
+
+import pytest
+from structlog.testing import capture_logs
+
+from service.errors import DatabaseUnavailableError
+from service.queues.memory import MemoryQueue
+from service.worker.executor import Executor
+from service.worker.pool import Pool
+from tests.contracts.job_queue import opened, ticket
+
+
+class Work:
+    """Stands for the executor: holds each job until the gate is opened, and fails where it is told to."""
+
+    def __init__(self, gate_open: bool = True, **failures: Exception) -> None:  # noqa: FBT001, FBT002 - read in the tests
+        self.begun: list[str] = []
+        self.done: list[str] = []
+        self.stopped: list[str] = []
+        self.gate = asyncio.Event()
+        self._failures = failures
+        self._changed = asyncio.Condition()
+        if gate_open:
+            self.gate.set()
+
+    async def execute(self, job_id: str, when_done: Callable[[], None]) -> None:  # noqa: ARG002
+        await self._note(self.begun, job_id)
+        if job_id in self._failures:
+            raise self._failures[job_id]
+        try:
+            await self.gate.wait()
+        except asyncio.CancelledError:
+            self.stopped.append(job_id)
+            raise
+        await self._note(self.done, job_id)
+
+    @property
+    def running(self) -> int:
+        return len(self.begun) - len(self.done)
+
+    async def reach(self, what: list[str], count: int) -> None:
+        async with asyncio.timeout(5), self._changed:
+            await self._changed.wait_for(lambda: len(what) >= count)
+
+    async def _note(self, what: list[str], job_id: str) -> None:
+        async with self._changed:
+            what.append(job_id)
+            self._changed.notify_all()
+
+
+class Settling(Work):
+    """Holds each job while its processor runs, and again while it is settled."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.finished: list[str] = []
+        self.processed, self.settled = asyncio.Semaphore(0), asyncio.Semaphore(0)
+
+    async def execute(self, job_id: str, when_done: Callable[[], None]) -> None:
+        await self._note(self.begun, job_id)
+        try:
+            await self.processed.acquire()
+            when_done()
+            await self._note(self.finished, job_id)
+            await self.settled.acquire()
+        except asyncio.CancelledError:
+            self.stopped.append(job_id)
+            raise
+        await self._note(self.done, job_id)
+
+
+def pool_of(work: Any, queue: MemoryQueue, count: int = 2, grace_s: float = 5) -> Pool:
+    return Pool({"loop": count, "child": 1}, queue, cast("Executor", work), grace_s)
+
+
+@pytest.fixture
+def queue() -> MemoryQueue:
+    return cast("MemoryQueue", opened(MemoryQueue(["loop", "child"], 100)))
+
+
+def offer(queue: MemoryQueue, *job_ids: str, lane: str = "loop") -> None:
+    for job_id in job_ids:
+        queue.offer(ticket(job_id, lane=lane))
+
+
+async def test_a_lane_runs_as_many_jobs_at_once_as_it_has_consumers(queue):
+    work = Work(gate_open=False)
+    async with pool_of(work, queue, 3):
+        offer(queue, "a", "b", "c", "d", "e")
+        offer(queue, "x", "y", lane="child")
+        await work.reach(work.begun, 4)
+        assert sorted(work.begun) == ["a", "b", "c", "x"]
+        work.gate.set()
+        await work.reach(work.done, 7)
+
+
+async def test_the_next_job_begins_when_the_processor_is_done_and_not_when_the_job_is_settled(queue):
+    work = Settling()
+    async with pool_of(work, queue) as pool:
+        offer(queue, "a", "b", "c", lane="child")
+        await work.reach(work.begun, 1)
+        assert pool.occupancy()["child"] == (1, 1)
+        work.processed.release()
+        await work.reach(work.begun, 2)
+        assert work.done == []
+        assert pool.occupancy()["child"] == (1, 1)
+        work.processed.release()
+        await work.reach(work.finished, 2)
+        assert (work.begun, pool.occupancy()["child"]) == (["a", "b"], (0, 1))  # two that are not settled are enough
+        work.settled.release()
+        await work.reach(work.begun, 3)
+        work.processed.release()
+        work.settled.release()
+        work.settled.release()
+        await work.reach(work.done, 3)
+
+
+async def test_at_the_end_of_the_grace_what_is_not_settled_is_put_back_too(queue):
+    work = Settling()
+    async with pool_of(work, queue, grace_s=0):
+        offer(queue, "a", "b", lane="child")
+        work.processed.release()
+        await work.reach(work.begun, 2)
+    assert sorted(work.stopped) == ["a", "b"]
+
+
+async def test_a_consumer_outlives_whatever_a_job_does(queue):
+    work = Work(a=DatabaseUnavailableError("no"), b=ValueError("boom"))
+    with capture_logs() as lines:
+        async with pool_of(work, queue, 1) as pool:
+            offer(queue, "a", "b", "c")
+            await work.reach(work.done, 1)
+            assert pool.is_alive
+    assert work.done == ["c"]
+    assert [line["log_level"] for line in lines] == ["warning", "error"]
+
+
+async def test_at_the_end_what_runs_may_finish_and_what_waits_is_not_begun(queue):
+    work = Work(gate_open=False)
+    async with pool_of(work, queue, 1) as pool:
+        offer(queue, "a", "b")
+        await work.reach(work.begun, 1)
+        pool.stop()
+        assert not pool.is_alive
+        work.gate.set()
+    assert (work.begun, work.done, work.stopped) == (["a"], ["a"], [])
+    assert queue.size("loop") == 1
+
+
+async def test_what_does_not_finish_within_the_grace_is_stopped(queue):
+    work = Work(gate_open=False)
+    async with asyncio.timeout(5):
+        async with pool_of(work, queue, 2, grace_s=0):
+            offer(queue, "a", "b")
+            await work.reach(work.begun, 2)
+        assert sorted(work.stopped) == ["a", "b"]
+
+
+async def test_a_pool_without_work_stops_at_once(queue):
+    async with asyncio.timeout(5):
+        async with pool_of(Work(), queue, 10, grace_s=3600) as pool:
+            assert pool.is_alive
+
+
+async def test_a_pool_that_is_stopped_before_it_began_begins_nothing(queue):
+    work = Work()
+    offer(queue, "a")
+    async with asyncio.timeout(5), pool_of(work, queue) as pool:
+        pool.stop()
+    assert work.begun == []
+
+
+async def test_a_job_that_waits_for_its_place_at_the_end_is_not_kept_from_others():
+    queue = cast("Any", opened(MemoryQueue(["loop", "loop:x", "child"], 100)))
+    work = Work(gate_open=False)
+    async with Pool({"loop": 1, "loop:x": 1}, queue, cast("Executor", work), 0):
+        offer(queue, "a")
+        await work.reach(work.begun, 1)
+        queue.restock("loop:x", [], queue.begin_restock("loop:x"), complete=True)
+        assert queue.offer(ticket("b", lane="loop:x"))
+        async with asyncio.timeout(5):
+            while queue.size("loop:x"):
+                await asyncio.sleep(0)
+    seen = queue.begin_restock("loop:x")
+    queue.restock("loop:x", [ticket("b", lane="loop:x")], seen, complete=True)
+    assert (work.begun, queue.size("loop:x")) == (["a"], 1)
