@@ -25,7 +25,8 @@ class WatchOptions(TypedDict, total=False):
     `states`, `processors` and `jobs` choose among the events of all jobs; with `states` there are neither progress nor
     log lines. `after` is the id of the last event that was seen. With `follow` False the stream ends where it would
     wait. A server that is gone is waited for during `patience_s` (60 s; None: for ever), but not when the first
-    connection fails. `on_connect` is called with each connection, `on_loss` with what became of it.
+    connection fails. `on_connect` is called with each connection once the place in the stream is known, so that nothing
+    after the call can be missed; `on_loss` with what became of it.
     """
 
     states: Collection[State]
@@ -68,6 +69,7 @@ class Watcher:
         self._retry_s = RETRY_S
         self._state: State | None = None
         self._was_connected = False
+        self._is_greeted = False
         self._lost_at: float | None = None
         self._failures = 0
         self._is_done = False
@@ -124,12 +126,17 @@ class Watcher:
                 yield event
             if block.id is not None:
                 self._last_id = max(block.id, self._last_id or 0)
+            self._greet()
 
     def _note_connection(self) -> None:
-        self._was_connected = True
+        self._was_connected, self._is_greeted = True, False
         self._lost_at, self._failures = None, 0
-        if self._wanted.on_connect is not None:
+
+    def _greet(self) -> None:
+        """Say that there is a connection: with its first block, which says where in the stream it begins."""
+        if not self._is_greeted and self._wanted.on_connect is not None:
             self._wanted.on_connect()
+        self._is_greeted = True
 
     def _note_loss(self, error: ServerUnreachableError | ProblemError) -> None:
         """Raise the error unless the server may come back in time."""
