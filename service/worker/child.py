@@ -26,8 +26,9 @@ from service.processors.registry import Registry, load_registry
 from service.worker.family import descendants, signal_all
 from service.worker.frames import MAX_FRAME_BYTES, Begun, Channel, Hello, Ready, Spent, Work, pack
 from service.worker.keeper import fork_off
-from service.worker.limits import file_limit_bytes, limit_file_size, limit_memory, step_back
+from service.worker.limits import file_limit_bytes, forbid_core_files, limit_file_size, limit_memory
 from service.worker.notes import Notes
+from service.worker.precedence import give_precedence
 from service.worker.runner import (
     MAX_MESSAGE_CHARS,
     Assignment,
@@ -70,7 +71,8 @@ def main() -> None:
 
 def _step_back() -> None:
     """Leave processor time to the API, and be the first to go when memory runs out."""
-    step_back()
+    give_precedence()
+    forbid_core_files()
     with contextlib.suppress(OSError):
         Path("/proc/self/oom_score_adj").write_text("500")
     faulthandler.enable()

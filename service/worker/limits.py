@@ -7,21 +7,13 @@ is a `MemoryError`, and a fast one cannot run far ahead of the watch. Processor 
 would count for each process alone, and a hard one could never be raised again for the next attempt.
 """
 
-import os
 import resource
-import time
-from pathlib import Path
 
-NICENESS = 10
-_AUTOGROUP = Path("/proc/self/autogroup")
-_TRIES, _PAUSE_S = 20, 0.1
 _GIB = 1024**3
 
 
-def step_back() -> None:
-    """Leave processor time to the API, and no core files behind."""
-    os.nice(NICENESS)
-    _lower_group()
+def forbid_core_files() -> None:
+    """Leave no core files behind."""
     _set(resource.RLIMIT_CORE, 0)
 
 
@@ -40,23 +32,6 @@ def limit_file_size(limit_bytes: int) -> None:
 def file_limit_bytes() -> int:
     """Return how large a file may become."""
     return resource.getrlimit(resource.RLIMIT_FSIZE)[0]
-
-
-def _lower_group() -> None:
-    """Give the same niceness to the session: Linux shares its cores among sessions first (sched(7), autogroup).
-
-    Without it a child has as much of a core as the server, whatever its own niceness. Who is not root may ask ten times
-    a second in all of the system, so that children that start together have to take turns.
-    """
-    for _ in range(_TRIES):
-        try:
-            _AUTOGROUP.write_text(str(NICENESS), encoding="ascii")
-        except BlockingIOError:
-            time.sleep(_PAUSE_S)
-        except OSError:
-            return  # a system without them
-        else:
-            return
 
 
 def _set(kind: int, soft: int) -> None:

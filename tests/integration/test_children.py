@@ -200,6 +200,12 @@ async def test_a_child_is_reused_and_works_in_the_folder_of_each_attempt(runner,
     assert one["group"] == "10"  # of the session, without which the other means nothing
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="the rights of Linux")
+async def test_nothing_in_a_child_gets_real_time_priority_not_even_as_root(own_runner, assign):
+    result = (await own_runner.run(assign("t.real_time"), ignore)).result
+    assert result == ["refused here", "refused there", str({os.SCHED_OTHER})]
+
+
 async def test_a_child_has_a_clean_environment_and_no_heavy_modules(own_runner, assign, monkeypatch):
     monkeypatch.setenv("PYTHONPATH", "/somewhere")
     result = (await own_runner.run(assign("t.environment"), ignore)).result

@@ -2,6 +2,7 @@
 
 import array
 import math
+import os
 from fractions import Fraction
 
 import pytest
@@ -15,6 +16,14 @@ from service.processors.base import Fail, InputFile, JobContext, Note, ProgressN
 av = pytest.importorskip("av")
 RATE = 10  # frames a second
 SECONDS = 3
+
+
+@pytest.fixture(autouse=True)
+def _ordinary_priority():
+    """Take back what SVT-AV1 does to a process of root, and so to all tests after it: real-time priority."""
+    yield
+    if hasattr(os, "sched_setscheduler"):
+        os.sched_setscheduler(0, os.SCHED_OTHER, os.sched_param(0))
 
 
 @pytest.fixture
