@@ -15,6 +15,7 @@ import uvicorn
 from fastapi import FastAPI
 
 from service.errors import StartError
+from service.garbage import spare_what_stays
 from service.logs import set_up_logs
 from service.runtime import open_runtime
 from service.settings import Settings
@@ -29,6 +30,7 @@ from service.web.prompt_close import PromptClose
 log = structlog.get_logger()
 
 _CUT_OFF_S = 2.0
+_KEEP_ALIVE_S = 75  # longer than clients and proxies do (nginx: 60), or they would send on what is just being closed
 _ROUTERS = (
     jobs.router, files.router, events.router, stats.router, processors.router, health.router, remedies.router,
     pages.router,
@@ -82,6 +84,7 @@ def serve(settings: Settings) -> None:
             lifespan="on",
             log_config=None,
             access_log=False,
+            timeout_keep_alive=_KEEP_ALIVE_S,
             timeout_graceful_shutdown=max(int(settings.shutdown_grace_s), 1),
         )
         logging.getLogger("uvicorn.error").addFilter(lambda record: _is_news(record, app))
@@ -108,6 +111,7 @@ class _Server(uvicorn.Server):
         self._loop = asyncio.get_running_loop()
         await super().startup(sockets)
         if self.started and sockets:
+            spare_what_stays()
             url = _url(sockets[0])
             _write_address(self._address, url)
             registry = self._app.state.runtime.registry

@@ -42,6 +42,7 @@ class Meters:
         self._attempts = self._counter(
             "job_attempts", "Attempts that ended, by what they came to", "processor", "outcome"
         )
+        self._series: dict[tuple[str, str], tuple[Counter, Histogram, Histogram]] = {}
         self._upload_bytes = self._counter("upload_bytes", "Bytes of accepted files")
         self._waits = self._histogram("job_wait_seconds", "From ready to claimed", _SECONDS, "processor")
         self._runs = self._histogram("job_run_seconds", "From claimed to settled", _SECONDS, "processor")
@@ -66,9 +67,10 @@ class Meters:
     def settled(self, settled: Settled) -> None:
         """Count an attempt that ended."""
         self._recent.append(settled)
-        self._attempts.labels(settled.processor, settled.outcome).inc()
-        self._waits.labels(settled.processor).observe(settled.wait_s)
-        self._runs.labels(settled.processor).observe(settled.run_s)
+        ended, waits, runs = self._series_of(settled.processor, settled.outcome)
+        ended.inc()
+        waits.observe(settled.wait_s)
+        runs.observe(settled.run_s)
 
     def committed(self, writes: int) -> None:
         """Count a commit of the database."""
@@ -84,6 +86,17 @@ class Meters:
         while self._recent and self._recent[0].at_s < now_s - WINDOW_S:
             self._recent.popleft()
         return list(self._recent)
+
+    def _series_of(self, processor: str, outcome: str) -> tuple[Counter, Histogram, Histogram]:
+        """Look a child of each metric up once: `labels` takes a lock and checks its arguments anew each time."""
+        found = self._series.get((processor, outcome))
+        if found is None:
+            found = self._series[processor, outcome] = (
+                self._attempts.labels(processor, outcome),
+                self._waits.labels(processor),
+                self._runs.labels(processor),
+            )
+        return found
 
     def _gauge(self, name: str, description: str, *labels: str) -> Gauge:
         return Gauge(name, description, labels, namespace="filemill", registry=self.registry)

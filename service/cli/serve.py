@@ -5,6 +5,7 @@ import os
 import typer
 
 from service.cli.flags import SettingsCommand
+from service.garbage import leave_the_start_alone
 
 
 class ServeCommand(SettingsCommand):
@@ -16,6 +17,7 @@ def serve(ctx: typer.Context) -> None:
 
     Every flag is also a variable: --data-dir is FILEMILL_DATA_DIR. The flag wins.
     """
+    leave_the_start_alone()
     from service.settings import environment_name, load_settings  # noqa: PLC0415 - slow to import
 
     settings = load_settings(**ctx.obj)

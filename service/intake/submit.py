@@ -87,13 +87,21 @@ class Intake:
                 job = await self._new_job(submission, processor, received.files, answer)
                 try:
                     with received.committing():
-                        record = await self._jobs.add(job)
+                        record = await self._add(job, Ticket(job.id, job.priority, processor.queue))
                 except KeyTakenError:
                     return Accepted(await self._must_find_earlier(answer, first_job), replayed=True)
         self._meters.submitted(job.processor, sum(file.size_bytes for file in received.files))
-        if job.run_after <= job.created_at:
-            self._queue.offer(Ticket(job.id, job.priority, processor.queue))
         return Accepted(record)
+
+    async def _add(self, job: NewJob, ticket: Ticket) -> JobRecord:
+        """Commit the job. A consumer that has nothing to do claims it in the same commit; else it is offered then."""
+        if job.run_after > job.created_at:
+            return await self._jobs.add(job)
+        handed_over = self._queue.hand_over(ticket)
+        record = await self._jobs.add(job)
+        if not handed_over:
+            self._queue.offer(ticket)
+        return record
 
     async def keep(self, incoming: Incoming) -> Kept:
         """Read the body, and commit the one file in it."""

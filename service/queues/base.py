@@ -24,6 +24,14 @@ class JobQueue(Protocol):
         """Take a ticket; False when it has to wait in the database, behind or beyond what fits."""
         ...
 
+    def hand_over(self, ticket: Ticket) -> bool:
+        """Give a ticket to a consumer that waits for one at this moment; False when there is none.
+
+        This may be done before the job is committed, so that it is claimed in the same commit; if that fails, the
+        claim finds nothing. What is not handed over must be offered once it is committed.
+        """
+        ...
+
     async def get(self, lane: str) -> str:
         """Return the id of the next job of the lane, as soon as there is one; say `done` after its attempt."""
         ...

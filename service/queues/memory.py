@@ -23,9 +23,12 @@ class MemoryQueue:
             self._hungry.set()
         return taken
 
+    def hand_over(self, ticket: Ticket) -> bool:
+        return self._lanes[ticket.lane].hand_over(_entry(ticket))
+
     async def get(self, lane: str) -> str:
         queue = self._lanes[lane]
-        _, job_id = await queue.get()
+        _, job_id = await queue.next()
         if queue.is_hungry:
             self._hungry.set()
         return job_id
@@ -63,6 +66,7 @@ class _LaneQueue(asyncio.Queue[Entry]):
         # after a start the database may hold any number
         self.overflow = True
         self.refusals = 0
+        self._hands = 0  # consumers that wait, or have not yet taken what they were woken for
         self._taken: set[str] = set()  # handed out, and not done
         self._gone: set[str] | None = None  # done while the backlog is read, which may still show them
 
@@ -83,6 +87,21 @@ class _LaneQueue(asyncio.Queue[Entry]):
             self._drop_after(self.maxsize - 1)
         self.put_nowait(entry)
         return True
+
+    def hand_over(self, entry: Entry) -> bool:
+        """Take a newcomer only if a consumer takes it at once."""
+        if self.overflow or self.qsize() >= self._hands or entry in self._present:
+            return False
+        self.put_nowait(entry)
+        return True
+
+    async def next(self) -> Entry:
+        """Return the first entry, as soon as there is one."""
+        self._hands += 1
+        try:
+            return await self.get()
+        finally:
+            self._hands -= 1
 
     def begin_restock(self) -> int:
         """Note that the backlog is about to be read."""

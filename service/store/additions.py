@@ -9,11 +9,16 @@ from sqlalchemy import Connection, insert
 
 from service.states import TRANSITIONS, Move
 from service.store.events import state_event
+from service.store.prepared import Prepared
 from service.store.records import FirstAnswer, NewFile, NewJob
 from service.store.tables import events, files, job_files, jobs, keys
 
 _NEW_JOB = TypeAdapter(NewJob)
 _NEW_FILE = TypeAdapter(NewFile)
+_ADD_JOBS = Prepared(insert(jobs))
+_ADD_FILES = Prepared(insert(files))
+_ADD_LINKS = Prepared(insert(job_files))
+_ADD_EVENTS = Prepared(insert(events))
 
 
 def add_jobs(connection: Connection, items: Sequence[NewJob]) -> Sequence[None]:
@@ -32,10 +37,9 @@ def add_jobs(connection: Connection, items: Sequence[NewJob]) -> Sequence[None]:
         if new.first_answer
     ]:
         connection.execute(insert(keys), answers)
-    connection.execute(insert(jobs), [job_row(new) for new in items])
+    _ADD_JOBS.run(connection, [job_row(new) for new in items])
     add_files(connection, [upload for new in items for upload in new.uploads])
-    if links := [link for new in items for link in file_links(new.id, "input", _input_ids(new))]:
-        connection.execute(insert(job_files), links)
+    add_links(connection, [link for new in items for link in file_links(new.id, "input", _input_ids(new))])
     add_events(connection, [state_event(new.id, 0, Move.SUBMIT, new.created_at) for new in items])
     return [None] * len(items)
 
@@ -66,14 +70,17 @@ def keep_files(connection: Connection, items: Sequence[KeptFile]) -> Sequence[No
 
 def add_files(connection: Connection, new: Sequence[NewFile], *, kept: bool = False) -> None:
     """Add the rows of stored files."""
-    if new:
-        connection.execute(insert(files), [file_row(file, kept=kept) for file in new])
+    _ADD_FILES.run(connection, [file_row(file, kept=kept) for file in new])
+
+
+def add_links(connection: Connection, rows: Sequence[dict[str, Any]]) -> None:
+    """Give files to jobs."""
+    _ADD_LINKS.run(connection, rows)
 
 
 def add_events(connection: Connection, rows: Sequence[dict[str, Any]]) -> None:
     """Add rows to the events table."""
-    if rows:
-        connection.execute(insert(events), rows)
+    _ADD_EVENTS.run(connection, rows)
 
 
 def job_row(new: NewJob) -> dict[str, Any]:

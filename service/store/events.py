@@ -5,14 +5,23 @@ from datetime import datetime
 from typing import Any
 
 from service.states import TRANSITIONS, Move
+from service.store.models import JsonText, to_json
 
 
 def state_event(
-    job_id: str, attempt: int, move: Move, at: datetime, facts: Mapping[str, Any] | None = None
+    job_id: str, attempt: int, move: Move, at: datetime, facts: dict[str, Any] | None = None
 ) -> dict[str, Any]:
     """Return the row that records a change of state: where to, and why."""
-    data = {"state": TRANSITIONS[move].target.value, "reason": move.value, **(facts or {})}
+    data = _PLAIN[move] if not facts else _change(move) | facts
     return {"job_id": job_id, "at": at, "kind": "state", "attempt": attempt, "data": data}
+
+
+def _change(move: Move) -> dict[str, Any]:
+    return {"state": TRANSITIONS[move].target.value, "reason": move.value}
+
+
+# most events say no more than this: it is not encoded again for each
+_PLAIN = {move: JsonText(to_json(_change(move))) for move in TRANSITIONS}
 
 
 def progress_event(job_id: str, attempt: int, at: datetime, fraction: float, message: str) -> dict[str, Any]:

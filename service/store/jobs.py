@@ -75,8 +75,8 @@ class Jobs:
         return record_of(new)
 
     async def claim(self, claim: Claim) -> ClaimedJob | None:
-        """Win the job, or return None when it is no longer ready."""
-        claimed = await self._writer.write(claim_jobs, claim)
+        """Win the job, or return None when it is no longer ready. It may be one that is being added just now."""
+        claimed = await self._writer.write(claim_jobs, claim, last=True)
         if claimed:
             self._changes.tell(claim.job_id, State.RUNNING)
         return claimed

@@ -30,6 +30,12 @@ class Instant(TypeDecorator[datetime]):
         return None if value is None else _EPOCH + value * _MICROSECOND
 
 
+class JsonText(str):
+    """A value that is JSON already."""
+
+    __slots__ = ()
+
+
 class Json(TypeDecorator[Any]):
     """What JSON can say, as text: SQLite would turn a column called JSON into numbers where it can. None is NULL."""
 
@@ -37,13 +43,13 @@ class Json(TypeDecorator[Any]):
     cache_ok = True
 
     def process_bind_param(self, value: Any, dialect: Dialect) -> str | None:  # noqa: ARG002 - the base calls it so
-        return None if value is None else _to_json(value)
+        return value if value is None or type(value) is JsonText else to_json(value)
 
     def process_result_value(self, value: str | None, dialect: Dialect) -> Any:  # noqa: ARG002 - the base calls it so
         return None if value is None else json.loads(value)
 
 
-_to_json = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode
+to_json = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode
 
 
 def _instant(*, nullable: bool = False) -> Any:

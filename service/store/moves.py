@@ -7,11 +7,12 @@ decides every race, and whoever matched no row has lost.
 from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import Connection, CursorResult, Float, Text, and_, bindparam, func, insert, select, update
+from sqlalchemy import Connection, Float, Text, and_, bindparam, func, literal_column, select, update
 
 from service.states import TRANSITIONS, Move, State
-from service.store.additions import add_events, add_files, file_links
+from service.store.additions import add_events, add_files, add_links, file_links
 from service.store.events import state_event
+from service.store.prepared import Prepared
 from service.store.records import Advance, Claim, ClaimedJob, NewFile, Settlement
 from service.store.tables import files, in_state, job_files, jobs
 from service.store.writer import AloneError
@@ -29,25 +30,21 @@ _FENCE = and_(
 
 def claim_jobs(connection: Connection, items: Sequence[Claim]) -> Sequence[ClaimedJob | None]:
     """Give each job to the one who claims it, unless it is no longer ready; the attempt is counted here."""
-    first = items[0]
-    if any(item.worker_id != first.worker_id for item in items):
+    worker_id, at = items[0].worker_id, items[0].at
+    if any(item.worker_id != worker_id for item in items):
         raise AloneError("a batch is claimed for one worker")
-    won = connection.execute(
-        _CLAIM, {"wanted": [item.job_id for item in items], "worker": first.worker_id, "now": first.at}
-    )
-    rows = {row.id: row for row in won}
-    add_events(connection, [state_event(row.id, row.attempt, Move.CLAIM, first.at) for row in rows.values()])
-    inputs = _inputs_of(connection, list(rows))
+    won = _CLAIM.fetch(connection, [{"job": item.job_id, "worker": worker_id, "now": at} for item in items])
+    inputs = _inputs_of(connection, [row[0] for row in won])
+    claimed = {row[0]: _claimed(row, inputs.get(row[0], ())) for row in won}
+    add_events(connection, [state_event(job.id, job.attempt, Move.CLAIM, at) for job in claimed.values()])
     # of two claims on one job in one batch, the first wins: pop
-    return [
-        _claimed(row, inputs.get(item.job_id, ())) if (row := rows.pop(item.job_id, None)) else None for item in items
-    ]
+    return [claimed.pop(item.job_id, None) for item in items]
 
 
-_CLAIM = (
+_CLAIM = Prepared(
     update(jobs)
     .where(
-        jobs.c.id.in_(bindparam("wanted", expanding=True)),
+        jobs.c.id == bindparam("job"),
         in_state(*TRANSITIONS[Move.CLAIM].sources),
         ~jobs.c.scheduled,
     )
@@ -65,28 +62,29 @@ _CLAIM = (
     )
 )  # fmt: skip
 
-_INPUTS = (
-    select(job_files.c.job_id, files)
+_INPUTS = Prepared(
+    select(
+        job_files.c.job_id, files.c.id, files.c.name, files.c.media_type, files.c.size_bytes, files.c.sha256,
+        files.c.created_at,
+    )
     .join_from(job_files, files, files.c.id == job_files.c.file_id)
-    .where(job_files.c.job_id.in_(bindparam("wanted", expanding=True)), job_files.c.role == "input")
-    .order_by(job_files.c.job_id, job_files.c.position)
-)
+    .where(job_files.c.job_id == bindparam("job"), job_files.c.role == literal_column("'input'"))
+    .order_by(job_files.c.position)
+)  # fmt: skip
 
 
 def _inputs_of(connection: Connection, job_ids: list[str]) -> dict[str, tuple[NewFile, ...]]:
     found: dict[str, tuple[NewFile, ...]] = {}
-    if job_ids:
-        for row in connection.execute(_INPUTS, {"wanted": job_ids}):
-            file = NewFile(row.id, row.name, row.media_type, row.size_bytes, row.sha256, row.created_at)
-            found[row.job_id] = (*found.get(row.job_id, ()), file)
+    for job_id, *file in _INPUTS.fetch(connection, [{"job": job_id} for job_id in job_ids]):
+        found[job_id] = (*found.get(job_id, ()), NewFile(*file))
     return found
 
 
 def _claimed(row: Any, inputs: tuple[NewFile, ...]) -> ClaimedJob:
+    job_id, processor, params, metadata, rank, attempt, max_attempts, timeout_s, run_after, started_at = row
     return ClaimedJob(
-        row.id, row.processor, row.params, row.metadata, -row.rank, row.attempt, row.max_attempts,
-        row.timeout_s, row.run_after, row.started_at, inputs,
-    )  # fmt: skip
+        job_id, processor, params, metadata, -rank, attempt, max_attempts, timeout_s, run_after, started_at, inputs
+    )
 
 
 # ---- advance and settle
@@ -94,7 +92,7 @@ def _claimed(row: Any, inputs: tuple[NewFile, ...]) -> ClaimedJob:
 
 def advance_jobs(connection: Connection, items: Sequence[Advance]) -> Sequence[bool]:
     """Record progress and log lines; False for an attempt that no longer holds its job."""
-    moved = connection.execute(_ADVANCE, [_advance_row(item) for item in items])
+    moved = _ADVANCE.run(connection, [_advance_row(item) for item in items])
     if not _all_won(moved, items):
         return [False]
     add_events(connection, [row for item in items for row in item.events])
@@ -103,18 +101,17 @@ def advance_jobs(connection: Connection, items: Sequence[Advance]) -> Sequence[b
 
 def settle_jobs(connection: Connection, items: Sequence[Settlement]) -> Sequence[bool]:
     """Record what attempts came to, with their outputs; False for one that no longer holds its job."""
-    settled = connection.execute(_SETTLE, [_settle_row(item) for item in items])
+    settled = _SETTLE.run(connection, [_settle_row(item) for item in items])
     if not _all_won(settled, items):
         return [False]
     add_files(connection, [output for item in items for output in item.outputs])
     outputs = [link for i in items for link in file_links(i.job_id, "output", [file.id for file in i.outputs])]
-    if outputs:
-        connection.execute(insert(job_files), outputs)
+    add_links(connection, outputs)
     add_events(connection, [_settle_event(item) for item in items])
     return [True] * len(items)
 
 
-_ADVANCE = (
+_ADVANCE = Prepared(
     update(jobs)
     .where(_FENCE)
     .values(
@@ -123,7 +120,7 @@ _ADVANCE = (
     )
 )
 
-_SETTLE = (
+_SETTLE = Prepared(
     update(jobs)
     .where(_FENCE)
     .values(
@@ -141,9 +138,9 @@ _SETTLE = (
 )
 
 
-def _all_won(result: CursorResult[Any], items: Sequence[Any]) -> bool:
+def _all_won(matched: int, items: Sequence[Any]) -> bool:
     """Whether every item matched its row. If not, and there are several, each is asked alone."""
-    if result.rowcount == len(items):
+    if matched == len(items):
         return True
     if len(items) > 1:
         raise AloneError("one of several matched no row")

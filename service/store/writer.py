@@ -5,6 +5,8 @@ statement and an item and waits; the writer takes all that has come together mea
 for all of its items, and commits once. When nothing else waits, that is at once. A transaction runs in a thread
 of its own from begin to end: a change of threads for each statement would cost more than the statement.
 
+A write that is `last` runs after the others of its transaction: so a job can be added and claimed in one commit.
+
 A failure never hits a neighbour: a transaction in which anything fails is undone and run again with a savepoint
 for each item, and the item that fails gets its own error. Where SQLite undoes the whole transaction by itself, as it
 does when the disk is full, the item at fault is told so and the others are run once more without it.
@@ -50,6 +52,7 @@ class _Write:
 
     statement: Statement
     item: Any
+    last: bool
     done: asyncio.Future[Any]
     answer: Any = None
     error: Exception | None = None
@@ -68,7 +71,7 @@ class Writer:
     """Gathers writes into transactions on one connection, and says so after each. Use as `async with`."""
 
     def __init__(self, engine: Engine, on_commit: Callable[[int], None] = lambda _writes: None) -> None:
-        self._engine = engine
+        self._connection = _Kept(engine)
         self._on_commit = on_commit
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="writer")
         self._waiting: list[_Write] = []
@@ -88,12 +91,15 @@ class Writer:
         self._wake.set()
         if self._task is not None:
             await self._task
+        await asyncio.get_running_loop().run_in_executor(self._thread, self._connection.close)
         self._thread.shutdown()
 
-    async def write(self, statement: Callable[[Connection, Sequence[Any]], Sequence[R]], item: Any) -> R:
+    async def write(
+        self, statement: Callable[[Connection, Sequence[Any]], Sequence[R]], item: Any, *, last: bool = False
+    ) -> R:
         """Run `statement` for `item` in the next transaction, and return its answer once that is committed.
 
-        A caller that is cancelled does not undo the write.
+        With `last`, it runs after what is written by others. A caller that is cancelled does not undo the write.
 
         Raises:
             IntegrityError: a key is taken, or a row that this one needs is gone.
@@ -101,7 +107,7 @@ class Writer:
         """
         if self._closing:
             raise ShuttingDownError("the server is stopping and takes no more writes")
-        write = _Write(statement, item, asyncio.get_running_loop().create_future())
+        write = _Write(statement, item, last, asyncio.get_running_loop().create_future())
         self._waiting.append(write)
         self._wake.set()
         return await write.done  # type: ignore[no-any-return]
@@ -111,9 +117,11 @@ class Writer:
         while not (self._closing and not self._waiting):
             await self._wake.wait()
             self._wake.clear()
+            await asyncio.sleep(0)  # one round of the loop, for those who were woken by the same event
             while self._waiting:
                 batch, self._waiting = self._waiting[:MAX_BATCH], self._waiting[MAX_BATCH:]
-                committed = await loop.run_in_executor(self._thread, _commit, self._engine, batch)
+                batch.sort(key=_is_last)  # what came first stays first
+                committed = await loop.run_in_executor(self._thread, _commit, self._connection, batch)
                 for write in batch:
                     write.tell()
                 self._count(committed)
@@ -127,21 +135,49 @@ class Writer:
             log.exception("commit could not be told")
 
 
+def _is_last(write: _Write) -> bool:
+    return write.last
+
+
 # ---- in the thread
 
 
-def _commit(engine: Engine, batch: list[_Write]) -> int:
+class _Kept:
+    """The connection, which stays open while all goes well: to borrow it anew for each commit costs as much again."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self._open: Connection | None = None
+
+    def open(self) -> Connection:
+        """Return it."""
+        if self._open is None:
+            self._open = self._engine.connect()
+        return self._open
+
+    def close(self) -> None:
+        """Give it back; whatever was left undecided on it is undone."""
+        if self._open is not None:
+            self._open.close()
+            self._open = None
+
+
+def _commit(kept: _Kept, batch: list[_Write]) -> int:
     """Write the batch, and return how many writes were committed; the others have their errors."""
+    tries = 0
     try:
-        with engine.connect() as connection:
-            left = batch
-            for run in itertools.chain((_together,), itertools.repeat(_one_by_one)):
-                if not left or _transact(connection, left, run):
-                    break
-                left = [write for write in left if write.error is None]
+        connection, left = kept.open(), batch
+        for run in itertools.chain((_together,), itertools.repeat(_one_by_one)):
+            tries += 1
+            if not left or _transact(connection, left, run):
+                break
+            left = [write for write in left if write.error is None]
     except Exception as error:  # noqa: BLE001 - nothing can be begun
         _fail(batch, error)
-    return sum(write.error is None for write in batch)
+    committed = sum(write.error is None for write in batch)
+    if tries > 1 or committed < len(batch):
+        kept.close()
+    return committed
 
 
 def _transact(connection: Connection, batch: list[_Write], run: _Run) -> bool:

@@ -102,6 +102,41 @@ class JobQueueContract:
         async with asyncio.timeout(5):
             assert await second == "a"
 
+    # ---- handing over
+
+    async def test_a_job_is_handed_over_to_a_consumer_that_waits_and_to_no_other(self, queue):
+        opened(queue)
+        assert not queue.hand_over(ticket("a"))
+        assert await is_empty(queue)
+        waiting = [asyncio.create_task(queue.get("loop")) for _ in range(2)]
+        await asyncio.sleep(0)
+        assert not queue.hand_over(ticket("a", lane="child"))
+        assert [queue.hand_over(one) for one in tickets("a", "b", "c")] == [True, True, False]
+        async with asyncio.timeout(5):
+            assert sorted(await asyncio.gather(*waiting)) == ["a", "b"]
+        assert not queue.hand_over(ticket("c"))
+
+    async def test_a_job_is_not_handed_over_past_those_that_wait_in_the_database(self, queue):
+        opened(queue)
+        waiting = asyncio.create_task(queue.get("loop"))
+        await asyncio.sleep(0)
+        restock(queue, complete=False)
+        assert not queue.hand_over(ticket("a"))
+        waiting.cancel()
+        await asyncio.gather(waiting, return_exceptions=True)
+
+    async def test_what_was_handed_over_to_one_who_gives_up_goes_to_the_next(self, queue):
+        opened(queue)
+        first, second = (asyncio.create_task(queue.get("loop")) for _ in range(2))
+        await asyncio.sleep(0)
+        assert queue.hand_over(ticket("a"))
+        first.cancel()
+        await asyncio.gather(first, return_exceptions=True)
+        async with asyncio.timeout(5):
+            assert await second == "a"
+
+    # ---- lanes and doubles
+
     async def test_lanes_do_not_mix(self, queue):
         opened(queue)
         queue.offer(ticket("a", lane="loop"))

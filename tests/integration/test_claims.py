@@ -5,10 +5,12 @@ import multiprocessing
 from collections import Counter
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
+from typing import Any
 
 from service.states import State
 from service.store.ids import new_id
-from service.store.records import Claim
+from service.store.records import Claim, FirstAnswer
+from service.store.rows import KeyTakenError
 from tests.integration.stores import WORKER, at, new_file, new_job, open_store
 
 
@@ -72,6 +74,32 @@ async def test_two_workers_that_claim_in_one_transaction_each_hold_their_own_job
     one, two = await store.queued(), await store.queued()
     await asyncio.gather(store.jobs.claim(Claim(one, "w1", at(1))), store.jobs.claim(Claim(two, "w2", at(1))))
     assert [(await store.jobs.get(job_id)).job.worker_id for job_id in (one, two)] == ["w1", "w2"]
+
+
+async def test_a_job_is_added_and_claimed_in_one_commit_in_whatever_order_they_come(store):
+    first, second = new_job(), new_job()
+    before = store.writer.commits
+    claims = [store.jobs.claim(Claim(new.id, WORKER, at(1))) for new in (first, second)]
+    one, _, two, _ = await asyncio.gather(claims[0], store.jobs.add(first), claims[1], store.jobs.add(second))
+    assert (one.id, two.id) == (first.id, second.id)
+    assert store.writer.commits == before + 1
+    assert await store.reasons(first.id) == await store.reasons(second.id) == ["submit", "claim"]
+
+
+async def test_the_claim_on_a_job_that_could_not_be_added_finds_nothing_and_harms_no_other(store):
+    key = FirstAnswer("jobs:k", "")
+    await store.jobs.add(new_job(first_answer=key))
+    refused, fine = new_job(first_answer=key), new_job()
+    answers: Any = await asyncio.gather(
+        store.jobs.add(refused),
+        store.jobs.claim(Claim(refused.id, WORKER, at(1))),
+        store.jobs.add(fine),
+        store.jobs.claim(Claim(fine.id, WORKER, at(1))),
+        return_exceptions=True,
+    )
+    assert isinstance(answers[0], KeyTakenError)
+    assert answers[1] is None
+    assert answers[3].id == fine.id
 
 
 async def test_a_claim_gives_all_that_is_needed_to_run_the_job(store):

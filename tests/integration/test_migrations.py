@@ -90,10 +90,10 @@ def rules(path: Path, table: str) -> list[tuple[object, ...]]:
     return sorted(columns) + sorted(link[2:] for link in links)
 
 
-async def test_a_newer_database_is_refused_by_name_and_not_touched(store, database_path):
-    await store.queued()
-    store.sql("UPDATE alembic_version SET version_num = '9999'")
-    await store.database.aclose()
+async def test_a_newer_database_is_refused_by_name_and_not_touched(database_path):
+    async with open_store(database_path) as store:
+        await store.queued()
+        store.sql("UPDATE alembic_version SET version_num = '9999'")
     before = {path.name: path.read_bytes() for path in database_path.parent.iterdir()}
     with pytest.raises(DatabaseTooNewError, match=r"filemill\.db was written by a newer version.*9999"):
         await asyncio.to_thread(upgrade, database_path)

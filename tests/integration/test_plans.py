@@ -4,13 +4,13 @@ The SQL is taken from the connections while the service works, and explained aft
 """
 
 import sqlite3
-from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager, closing
 from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
-from sqlalchemy import event
+from sqlalchemy import Connection, event
 
 from service.states import Move, State
 from service.store.ids import new_id
@@ -25,7 +25,7 @@ TABLES = ("jobs", "files", "job_files", "events", "idempotency_keys")
 
 @dataclass(slots=True)
 class Heard:
-    """What was run, with the first of its sets of parameters."""
+    """What was run, with its parameters."""
 
     statements: list[tuple[str, Any]] = field(default_factory=list)
 
@@ -39,21 +39,29 @@ def _steps(connection: sqlite3.Connection, sql: str, values: Any) -> list[str]:
     return [row[3] for row in connection.execute(f"EXPLAIN QUERY PLAN {sql}", values)]
 
 
-@contextmanager
-def heard(store: Store) -> Iterator[Heard]:
-    """Take down what the store runs meanwhile."""
+@asynccontextmanager
+async def heard(store: Store) -> AsyncIterator[Heard]:
+    """Take down what the store runs meanwhile; what it writes is heard from SQLite, with its parameters filled in."""
     found = Heard()
 
-    def take(_connection: Any, _cursor: Any, sql: str, values: Any, _context: Any, many: bool) -> None:  # noqa: FBT001 - the event's signature
+    def take(sql: str, values: Any = ()) -> None:
         if sql.split(maxsplit=1)[0] in {"SELECT", "UPDATE", "DELETE", "INSERT"}:
-            found.statements.append((sql, values[0] if many else values))
+            found.statements.append((sql, values))
 
-    engines = [store.database.reads.sync_engine, store.database.writes]
-    for engine in engines:
-        event.listen(engine, "before_cursor_execute", take)
+    def trace(connection: Connection, items: Sequence[Any]) -> Sequence[None]:
+        driver: Any = connection.connection.driver_connection
+        driver.set_trace_callback(items[0])
+        return [None]
+
+    def take_look(_connection: Any, _cursor: Any, sql: str, values: Any, _context: Any, many: bool) -> None:  # noqa: FBT001 - the event's signature
+        take(sql, values[0] if many else values)
+
+    reads = store.database.reads.sync_engine
+    event.listen(reads, "before_cursor_execute", take_look)
+    await store.writer.write(trace, take)
     yield found
-    for engine in engines:
-        event.remove(engine, "before_cursor_execute", take)
+    await store.writer.write(trace, None)
+    event.remove(reads, "before_cursor_execute", take_look)
 
 
 def scans(steps: list[str]) -> list[str]:
@@ -143,7 +151,7 @@ DUTIES = [submit, claim, advance, settle, cancel, retry, delete, delete_file, pr
 
 @pytest.mark.parametrize("duty", DUTIES, ids=lambda duty: duty.__name__)
 async def test_no_statement_of_the_service_reads_a_whole_table(store, duty):
-    with heard(store) as found:
+    async with heard(store) as found:
         await duty(store)
     assert found.statements
     assert {sql: scans(steps) for sql, steps in found.plans(store) if scans(steps)} == {}
@@ -168,7 +176,7 @@ FILTERS = {
 @pytest.mark.parametrize("wanted", FILTERS.values(), ids=FILTERS.keys())
 async def test_a_page_is_found_by_an_index_and_comes_in_order(store, wanted):
     await store.queued()
-    with heard(store) as found:
+    async with heard(store) as found:
         await store.jobs.list_page(JobFilter(**wanted))
     (_, first), *rest = found.plans(store)
     if wanted:
@@ -180,14 +188,14 @@ async def test_a_page_is_found_by_an_index_and_comes_in_order(store, wanted):
 
 
 async def test_the_next_jobs_to_run_come_in_order_from_the_index_of_what_is_ready(store):
-    with heard(store) as found:
+    async with heard(store) as found:
         await store.jobs.list_ready(["t.one"], 10)
     ((_, steps),) = found.plans(store)
     assert steps == ["SEARCH jobs USING INDEX jobs_ready (processor=?)"]
 
 
 async def test_the_next_due_and_the_longest_finished_come_in_order_from_their_indexes(store):
-    with heard(store) as found:
+    async with heard(store) as found:
         await store.jobs.find_next_due()
         await store.jobs.list_expired(at(0), 10)
         await store.jobs.stage(at(0), 10)

@@ -71,10 +71,12 @@ async def test_a_transaction_that_writes_holds_the_lock_from_its_beginning(datab
 
 async def test_readers_do_not_wait_for_a_writer(store):
     job_id = await store.queued()
-    with store.database.writes.begin() as connection:
+    other = Database(store.database.path)
+    with other.writes.begin() as connection:
         connection.execute(text("UPDATE jobs SET state = 'failed'"))
         async with asyncio.timeout(5):
             assert (await store.jobs.get(job_id)).job.state == "queued"
+    await other.aclose()
 
 
 async def test_a_closed_database_leaves_no_log_behind(database_path):

@@ -1,0 +1,62 @@
+"""A job that finds a consumer idle is added and claimed in one commit; one that does not waits as any other."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from service.intake.incoming import Incoming
+from service.runtime import Runtime, open_runtime
+from service.states import State
+
+CHILDREN = str(Path(__file__).parents[1] / "processors_for_tests.py")
+
+
+async def submit(runtime: Runtime, processor: str, **fields: object) -> str:
+    body = json.dumps({"processor": processor, **fields}).encode()
+
+    async def pieces():
+        yield body
+
+    accepted = await runtime.intake.submit(Incoming("application/json", len(body), {}, pieces()))
+    return accepted.record.job.id
+
+
+def commits_of_two(runtime: Runtime) -> float:
+    """How many commits had two writes; what the server does for itself writes alone."""
+    one, two = (
+        runtime.meters.registry.get_sample_value("filemill_commit_writes_bucket", {"le": le}) for le in ("1.0", "2.0")
+    )
+    assert one is not None
+    assert two is not None
+    return two - one
+
+
+async def to_end(runtime: Runtime, job_id: str) -> State:
+    await runtime.jobs.wait(job_id, 30)
+    return State((await runtime.jobs.get(job_id)).job.state)
+
+
+async def commits_of_two_for_one_job(runtime: Runtime) -> float:
+    for _ in range(5):  # now the child is there, and the queue knows that the database holds no more
+        assert await to_end(runtime, await submit(runtime, "t.echo")) is State.SUCCEEDED
+    before = commits_of_two(runtime)
+    assert await to_end(runtime, await submit(runtime, "t.echo")) is State.SUCCEEDED
+    return commits_of_two(runtime) - before
+
+
+async def test_an_idle_server_adds_and_claims_in_one_commit(settings):
+    async with open_runtime(settings) as runtime:
+        assert await commits_of_two_for_one_job(runtime) == 1
+
+
+@pytest.mark.settings(processors=CHILDREN)
+async def test_so_does_one_whose_job_is_for_a_child(settings):
+    async with open_runtime(settings) as runtime:
+        assert await commits_of_two_for_one_job(runtime) == 1
+
+
+async def test_more_jobs_than_consumers_all_reach_their_end(settings):
+    async with open_runtime(settings) as runtime:
+        job_ids = [await submit(runtime, "t.echo") for _ in range(5 * settings.consumers)]
+        assert {await to_end(runtime, job_id) for job_id in job_ids} == {State.SUCCEEDED}
