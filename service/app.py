@@ -30,7 +30,8 @@ from service.web.prompt_close import PromptClose
 log = structlog.get_logger()
 
 _CUT_OFF_S = 2.0
-_KEEP_ALIVE_S = 75  # longer than clients and proxies do (nginx: 60), or they would send on what is just being closed
+# longer than nginx and AWS (60), Traefik and Go (90) and Caddy (120), or they would send on what is just being closed
+_KEEP_ALIVE_S = 130
 _ROUTERS = (
     jobs.router, files.router, events.router, stats.router, processors.router, health.router, remedies.router,
     pages.router,

@@ -6,7 +6,7 @@ them, and among all modules, takes a tenth of the time of a small job, and as mu
 
 import gc
 
-_ALLOCATIONS = 10_000  # between two collections; what 700 objects hold is nothing to a server
+_ALLOCATIONS = 10_000  # between two collections; the default, 700, is for small programs
 
 
 def leave_the_start_alone() -> None:
@@ -15,7 +15,10 @@ def leave_the_start_alone() -> None:
 
 
 def spare_what_stays() -> None:
-    """Pass over all that is there now, and come less often. See `gc.freeze`."""
+    """Pass over all that is there now, and come less often. See `gc.freeze`.
+
+    Cycles that the start has left stay too: to look for them would be a part of the start.
+    """
     gc.freeze()
     gc.set_threshold(_ALLOCATIONS, 10, 10)
     gc.enable()

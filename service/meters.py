@@ -42,12 +42,12 @@ class Meters:
         self._attempts = self._counter(
             "job_attempts", "Attempts that ended, by what they came to", "processor", "outcome"
         )
-        self._series: dict[tuple[str, str], tuple[Counter, Histogram, Histogram]] = {}
         self._upload_bytes = self._counter("upload_bytes", "Bytes of accepted files")
         self._waits = self._histogram("job_wait_seconds", "From ready to claimed", _SECONDS, "processor")
         self._runs = self._histogram("job_run_seconds", "From claimed to settled", _SECONDS, "processor")
         self._batches = self._histogram("commit_writes", "Writes in one commit of the database", _BATCHES)
         self._lag = self._histogram("loop_lag_seconds", "How late the event loop was", _SECONDS)
+        self._series: dict[tuple[str, str], tuple[Counter, Histogram, Histogram]] = {}
         self.lag_s = 0.0
         self.jobs = self._gauge("jobs", "Jobs by processor and state", "processor", "state")
         self.oldest_queued = self._gauge("oldest_queued_age_seconds", "Age of the job that has been ready for longest")

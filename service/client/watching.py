@@ -95,6 +95,8 @@ class Watcher:
         async with self._wire.open(self._call()) as opened:
             self._note_connection()
             self._is_done = opened.status == 204  # noqa: PLR2004 - no content: there is nothing more, nor will there be
+            if self._is_done:
+                self._greet()
             reader = BlockReader()
             async for piece in opened.pieces:
                 for event in self._read(reader, piece):

@@ -97,7 +97,7 @@ class Intake:
         """Commit the job. A consumer that has nothing to do claims it in the same commit; else it is offered then."""
         if job.run_after > job.created_at:
             return await self._jobs.add(job)
-        handed_over = self._queue.hand_over(ticket)
+        handed_over = self._queue.hand_over(ticket)  # the consumer runs when this here waits: its claim comes after
         record = await self._jobs.add(job)
         if not handed_over:
             self._queue.offer(ticket)

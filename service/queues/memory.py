@@ -90,7 +90,7 @@ class _LaneQueue(asyncio.Queue[Entry]):
 
     def hand_over(self, entry: Entry) -> bool:
         """Take a newcomer only if a consumer takes it at once."""
-        if self.overflow or self.qsize() >= self._hands or entry in self._present:
+        if self.overflow or self.full() or self.qsize() >= self._hands or entry in self._present:
             return False
         self.put_nowait(entry)
         return True

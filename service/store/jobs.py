@@ -62,6 +62,8 @@ class Jobs:
     async def add(self, new: NewJob) -> JobRecord:
         """Commit a job, its files and its idempotency key.
 
+        Nothing is awaited before the write is queued: a claim that follows the call then comes after it.
+
         Raises:
             KeyTakenError: the idempotency key has an answer already.
             UnknownFileError: a stored file was deleted meanwhile.
@@ -109,7 +111,7 @@ class Jobs:
 
     async def release(self, worker_id: str, at: datetime) -> int:
         """Put back what this worker still has, as if it had not been claimed; return how many jobs that were."""
-        return await self._writer.write(release_jobs, Release(worker_id, at))
+        return await self._writer.write(release_jobs, Release(worker_id, at), last=True)
 
     async def stage(self, at: datetime, limit: int) -> int:
         """Make jobs ready whose moment has come; return how many."""

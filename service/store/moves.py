@@ -30,14 +30,11 @@ _FENCE = and_(
 
 def claim_jobs(connection: Connection, items: Sequence[Claim]) -> Sequence[ClaimedJob | None]:
     """Give each job to the one who claims it, unless it is no longer ready; the attempt is counted here."""
-    worker_id, at = items[0].worker_id, items[0].at
-    if any(item.worker_id != worker_id for item in items):
-        raise AloneError("a batch is claimed for one worker")
-    won = _CLAIM.fetch(connection, [{"job": item.job_id, "worker": worker_id, "now": at} for item in items])
+    won = _CLAIM.fetch(connection, [{"job": item.job_id, "worker": item.worker_id, "now": item.at} for item in items])
     inputs = _inputs_of(connection, [row[0] for row in won])
     claimed = {row[0]: _claimed(row, inputs.get(row[0], ())) for row in won}
-    add_events(connection, [state_event(job.id, job.attempt, Move.CLAIM, at) for job in claimed.values()])
-    # of two claims on one job in one batch, the first wins: pop
+    add_events(connection, [state_event(job.id, job.attempt, Move.CLAIM, job.started_at) for job in claimed.values()])
+    # of two claims on one job in one batch, the first has won: pop
     return [claimed.pop(item.job_id, None) for item in items]
 
 

@@ -29,8 +29,8 @@ class _Compiled:
         """Return the parameters of the driver."""
         return tuple(
             [
-                it if name is None else row[name] if it is None else it(row[name])  # a list, because it is made faster
-                for name, it in self.places
+                given if name is None else row[name] if given is None else given(row[name])
+                for name, given in self.places  # a list, because it is made faster
             ]
         )
 
@@ -40,10 +40,9 @@ class _Compiled:
 
 
 class Prepared:
-    """A statement, for drivers whose parameters are positional. All rows have the names of the first one.
+    """A statement, for drivers whose parameters are positional.
 
-    Raises:
-        DBAPIError: the database refused, as SQLAlchemy would put it; the same holds for both methods.
+    All rows have the names of the first one that it ever gets; defaults of columns are not applied.
     """
 
     def __init__(self, statement: Insert | Update | Select[Any]) -> None:
@@ -51,7 +50,11 @@ class Prepared:
         self._compiled: dict[str, _Compiled] = {}
 
     def run(self, connection: Connection, rows: Sequence[Row]) -> int:
-        """Run it for each row, and return how many rows of the table it matched."""
+        """Run it for each row, and return how many rows of the table it matched.
+
+        Raises:
+            DBAPIError: the database refused, as SQLAlchemy puts it.
+        """
         if not rows:
             return 0
         compiled = self._compiled_for(connection.dialect, rows[0])
@@ -63,7 +66,11 @@ class Prepared:
             return cursor.rowcount
 
     def fetch(self, connection: Connection, rows: Sequence[Row]) -> list[list[Any]]:
-        """Run it for each row, and return all that it gives."""
+        """Run it for each row, and return all that it gives.
+
+        Raises:
+            DBAPIError: the database refused, as SQLAlchemy puts it.
+        """
         if not rows:
             return []
         compiled = self._compiled_for(connection.dialect, rows[0])

@@ -5,7 +5,8 @@ statement and an item and waits; the writer takes all that has come together mea
 for all of its items, and commits once. When nothing else waits, that is at once. A transaction runs in a thread
 of its own from begin to end: a change of threads for each statement would cost more than the statement.
 
-A write that is `last` runs after the others of its transaction: so a job can be added and claimed in one commit.
+Writes that are `last` run after the others of their transaction, in their order: so a job can be added and claimed in
+one commit, and what was claimed be put back.
 
 A failure never hits a neighbour: a transaction in which anything fails is undone and run again with a savepoint
 for each item, and the item that fails gets its own error. Where SQLite undoes the whole transaction by itself, as it
@@ -17,6 +18,7 @@ import itertools
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from operator import attrgetter
 from typing import Any, Self, TypeVar
 
 import structlog
@@ -89,10 +91,12 @@ class Writer:
         """Write what still waits, then stop."""
         self._closing = True
         self._wake.set()
-        if self._task is not None:
-            await self._task
-        await asyncio.get_running_loop().run_in_executor(self._thread, self._connection.close)
-        self._thread.shutdown()
+        try:
+            if self._task is not None:
+                await self._task
+        finally:
+            await asyncio.get_running_loop().run_in_executor(self._thread, self._connection.close)
+            self._thread.shutdown()
 
     async def write(
         self, statement: Callable[[Connection, Sequence[Any]], Sequence[R]], item: Any, *, last: bool = False
@@ -120,7 +124,7 @@ class Writer:
             await asyncio.sleep(0)  # one round of the loop, for those who were woken by the same event
             while self._waiting:
                 batch, self._waiting = self._waiting[:MAX_BATCH], self._waiting[MAX_BATCH:]
-                batch.sort(key=_is_last)  # what came first stays first
+                batch.sort(key=attrgetter("last"))  # what came first stays first
                 committed = await loop.run_in_executor(self._thread, _commit, self._connection, batch)
                 for write in batch:
                     write.tell()
@@ -133,10 +137,6 @@ class Writer:
             self._on_commit(committed)
         except Exception:
             log.exception("commit could not be told")
-
-
-def _is_last(write: _Write) -> bool:
-    return write.last
 
 
 # ---- in the thread
@@ -157,9 +157,12 @@ class _Kept:
 
     def close(self) -> None:
         """Give it back; whatever was left undecided on it is undone."""
-        if self._open is not None:
-            self._open.close()
-            self._open = None
+        held, self._open = self._open, None
+        try:
+            if held is not None:
+                held.close()
+        except Exception as error:  # noqa: BLE001 - the next write opens another
+            log.warning("connection could not be closed", error=str(error)[:500])
 
 
 def _commit(kept: _Kept, batch: list[_Write]) -> int:
@@ -176,7 +179,7 @@ def _commit(kept: _Kept, batch: list[_Write]) -> int:
         _fail(batch, error)
     committed = sum(write.error is None for write in batch)
     if tries > 1 or committed < len(batch):
-        kept.close()
+        kept.close()  # after a commit that failed, only this ends the transaction of the driver
     return committed
 
 

@@ -1,7 +1,12 @@
-"""How a child process gives the API precedence over itself, and over all that it will start."""
+"""How a child process gives the API precedence over itself, and over what it will start.
+
+That holds against libraries that mean well. A program that leaves its session begins with its own niceness in a group
+of its own, and is watched and ended with the others.
+"""
 
 import ctypes
 import os
+import resource
 import sys
 import time
 from pathlib import Path
@@ -13,7 +18,7 @@ _PR_CAPBSET_DROP, _CAP_SYS_NICE, _CAPABILITY_VERSION_3 = 24, 23, 0x20080522
 
 
 def give_precedence() -> None:
-    """Leave processor time to the API, for good."""
+    """Leave processor time to the API; neither real-time priority nor a lower niceness can be had afterwards."""
     os.nice(NICENESS)
     _lower_group()
     if sys.platform == "linux":
@@ -48,9 +53,13 @@ class _Sets(ctypes.Structure):
 def _give_up_the_right() -> None:
     """Give up CAP_SYS_NICE, with which root may raise a priority; see capset(2) and PR_CAPBSET_DROP in prctl(2).
 
+    And the limits up to which others may. What the system refuses here stays as it is.
+
     Libraries use it unasked: SVT-AV1 makes itself SCHED_FIFO 99 where root runs it, and on two cores nothing
     else runs then, the API least of all. As these are the rights of a thread, there must be no other one yet.
     """
+    resource.setrlimit(resource.RLIMIT_RTPRIO, (0, 0))
+    resource.setrlimit(resource.RLIMIT_NICE, (0, 0))
     libc = ctypes.CDLL(None)
     libc.prctl(_PR_CAPBSET_DROP, _CAP_SYS_NICE, 0, 0, 0)  # or the next program that root executes has it again
     header, sets = _Header(_CAPABILITY_VERSION_3, 0), (_Sets * 2)()

@@ -61,7 +61,7 @@ class Reporter:
     async def close(self) -> None:
         """Write what is left."""
         if self._task is None and not self._dropped:
-            return  # nothing was said
+            return  # nothing is left to say
         async with self._writing:  # what is being written must not be lost
             if self._task is not None:
                 self._task.cancel()

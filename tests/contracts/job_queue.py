@@ -116,6 +116,21 @@ class JobQueueContract:
             assert sorted(await asyncio.gather(*waiting)) == ["a", "b"]
         assert not queue.hand_over(ticket("c"))
 
+    async def test_no_more_is_handed_over_than_fits(self, queue):
+        opened(queue)
+        waiting = [asyncio.create_task(queue.get("loop")) for _ in range(CAPACITY + 2)]
+        await asyncio.sleep(0)
+        answers = [queue.hand_over(ticket(f"{n}")) for n in range(CAPACITY + 2)]
+        assert answers == [True] * CAPACITY + [False] * 2
+        async with asyncio.timeout(5):
+            while sum(one.done() for one in waiting) < CAPACITY:
+                await asyncio.sleep(0)
+        late = [one for one in waiting if not one.done()]
+        for one in late:
+            one.cancel()
+        await asyncio.gather(*late, return_exceptions=True)
+        assert len(late) == 2
+
     async def test_a_job_is_not_handed_over_past_those_that_wait_in_the_database(self, queue):
         opened(queue)
         waiting = asyncio.create_task(queue.get("loop"))

@@ -86,6 +86,31 @@ async def test_a_job_is_added_and_claimed_in_one_commit_in_whatever_order_they_c
     assert await store.reasons(first.id) == await store.reasons(second.id) == ["submit", "claim"]
 
 
+async def test_claims_of_one_commit_keep_their_own_moments(store):
+    early = await store.queued()
+    late = new_job(created_at=at(2), run_after=at(2))
+    _, _, claimed = await asyncio.gather(
+        store.jobs.claim(Claim(early, WORKER, at(1))),
+        store.jobs.add(late),
+        store.jobs.claim(Claim(late.id, WORKER, at(3))),
+    )
+    assert claimed.started_at == at(3)
+    assert [event.at for event in await store.jobs.list_events(late.id)] == [at(2), at(3)]
+
+
+async def test_what_is_claimed_and_put_back_in_one_commit_is_queued(store):
+    job_id = await store.queued()
+    before = store.writer.commits
+    claimed, released = await asyncio.gather(
+        store.jobs.claim(Claim(job_id, WORKER, at(1))), store.jobs.release(WORKER, at(2))
+    )
+    assert store.writer.commits == before + 1
+    assert claimed.id == job_id
+    assert released == 1
+    job = (await store.jobs.get(job_id)).job
+    assert (job.state, job.attempt) == (State.QUEUED, 0)
+
+
 async def test_the_claim_on_a_job_that_could_not_be_added_finds_nothing_and_harms_no_other(store):
     key = FirstAnswer("jobs:k", "")
     await store.jobs.add(new_job(first_answer=key))

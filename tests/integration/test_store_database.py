@@ -21,10 +21,12 @@ async def test_the_pragmas_are_in_force_where_it_is_read(store):
         assert await pragma(connection, "query_only") == 1
 
 
-async def test_the_pragmas_are_in_force_where_it_is_written(store):
-    with store.database.writes.connect() as connection:
+async def test_the_pragmas_are_in_force_where_it_is_written(database_path):
+    database = Database(database_path)
+    with database.writes.connect() as connection:
         assert {name: connection.execute(text(f"PRAGMA {name}")).scalar_one() for name in PRAGMAS} == PRAGMAS
         assert connection.execute(text("PRAGMA query_only")).scalar_one() == 0
+    await database.aclose()
 
 
 async def test_a_reader_cannot_write_at_all(store):
@@ -42,18 +44,22 @@ async def test_every_connection_of_the_pool_is_set_up(store):
     await asyncio.gather(*(connection.close() for connection in opened))
 
 
-async def test_there_is_one_connection_that_writes(store):
-    with store.database.writes.connect():
-        second = asyncio.create_task(asyncio.to_thread(store.database.writes.connect))
+async def test_there_is_one_connection_that_writes(database_path):
+    database = Database(database_path)
+    with database.writes.connect():
+        second = asyncio.create_task(asyncio.to_thread(database.writes.connect))
         done, _ = await asyncio.wait([second], timeout=0.05)
         assert not done
     (await second).close()
+    await database.aclose()
 
 
-async def test_a_row_cannot_name_a_job_that_is_not_there(store):
+async def test_a_row_cannot_name_a_job_that_is_not_there(database_path):
     orphan = text("INSERT INTO events (job_id, at, kind, attempt, data) VALUES ('gone', 0, 'state', 0, '{}')")
-    with store.database.writes.connect() as connection, pytest.raises(IntegrityError):
+    database = Database(database_path)
+    with database.writes.connect() as connection, pytest.raises(IntegrityError):
         connection.execute(orphan)
+    await database.aclose()
 
 
 async def test_a_transaction_that_writes_holds_the_lock_from_its_beginning(database_path):
