@@ -275,7 +275,7 @@ def turn(job: JobContext) -> int:
     traces._state = dict
 
     def speak() -> None:
-        time.sleep(0.05)
+        time.sleep(0.3)  # also on a slow machine, its job is over by then
         garbage.function(job, "noise")
 
     threading.Thread(target=speak, daemon=True).start()
