@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import os
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from pathlib import Path
 from typing import Any, TypeVar
@@ -14,6 +15,7 @@ from service.settings import Settings
 from tests.fakes import Exchange
 
 PROCESSORS = Path(__file__).parents[1] / "web" / "processors.py"
+_SETTLING_S = 10.0
 T = TypeVar("T")
 
 
@@ -50,12 +52,18 @@ class Inside:
 
         return self.run(sent())
 
-    def usage(self) -> dict[str, int]:
-        """Return how many tasks and descriptors there are, once what ends by itself has ended."""
+    def usage(self, tasks_before: int = 0) -> dict[str, int]:
+        """Return how many tasks and descriptors there are, once what ends by itself has ended.
+
+        That is when there are as few tasks as before, or after some seconds: the last job may be about to be settled.
+        """
 
         async def tasks() -> int:
+            deadline = time.monotonic() + _SETTLING_S
             for _ in range(100):
                 await asyncio.sleep(0)
+            while len(asyncio.all_tasks()) > tasks_before > 0 and time.monotonic() < deadline:
+                await asyncio.sleep(0.01)
             return len(asyncio.all_tasks())
 
         return {"tasks": self.run(tasks()), "descriptors": len(os.listdir("/proc/self/fd"))}  # noqa: PTH208
