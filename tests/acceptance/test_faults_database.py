@@ -67,7 +67,7 @@ def test_while_another_process_locks_the_database_submissions_wait_and_everythin
         start = time.monotonic()
         for path in ("/livez", "/v1/jobs", f"/v1/jobs/{job_id}", "/v1/stats"):
             assert get(server, path).status_code == 200
-        assert time.monotonic() - start < 9  # the lock is waited for during ten
+        assert time.monotonic() - start < 5
         assert client.is_alive()
         assert answers == []
     finally:

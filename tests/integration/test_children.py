@@ -335,7 +335,7 @@ async def test_an_endless_loop_is_stopped_at_its_limit(runner, assign, stubborn)
     began = time.monotonic()
     verdict = await runner.run(assign("t.loop", timeout_s=0.3, stubborn=stubborn), notes := Notes())
     assert verdict == Broke("timed_out", "the attempt was stopped after its limit of 0.3 s")
-    assert time.monotonic() - began < 0.3 + TERM_GRACE_S + 10
+    assert time.monotonic() - began < 0.3 + TERM_GRACE_S + 2
     assert not is_running((await notes.running())["pid"])
 
 
@@ -503,7 +503,7 @@ async def test_printing_without_end_leaves_the_loop_free(runner, assign):
         await asyncio.sleep(0)
         longest_s = max(longest_s, time.monotonic() - began)
     assert (await run).code == "timed_out"
-    assert longest_s < 2
+    assert longest_s < 0.5
 
 
 def _fields(assignment):

@@ -217,7 +217,7 @@ async def test_a_gigabyte_of_output_neither_blocks_nor_floods(runner, assign):
     await runner.warm()
     began = time.monotonic()
     assert await runner.run(assign("t.print_gigabyte"), notes := Notes()) == Returned("printed")
-    assert time.monotonic() - began < 60  # some seconds, unless other tests and a slow machine are in the way
+    assert time.monotonic() - began < 15
     assert sum(map(len, notes.lines)) < 256 * 1024
     assert any(line.endswith("bytes were dropped here: too much was printed") for line in notes.lines)
     assert notes.lines[-1] == "the last line"
