@@ -22,6 +22,9 @@ _FENCE = and_(
     in_state(State.RUNNING),
     jobs.c.worker_id == bindparam("worker"),
     jobs.c.attempt == bindparam("fence"),
+    jobs.c.started_at.is_not_distinct_from(
+        func.coalesce(bindparam("begun", type_=jobs.c.started_at.type), jobs.c.started_at)
+    ),
 )
 
 
@@ -146,7 +149,7 @@ def _all_won(matched: int, items: Sequence[Any]) -> bool:
 
 def _advance_row(item: Advance) -> dict[str, Any]:
     return {
-        "job": item.job_id, "worker": item.worker_id, "fence": item.attempt,
+        "job": item.job_id, "worker": item.worker_id, "fence": item.attempt, "begun": item.started_at,
         "fraction": item.fraction, "message": item.message,
     }  # fmt: skip
 
@@ -155,7 +158,7 @@ def _settle_row(item: Settlement) -> dict[str, Any]:
     target = TRANSITIONS[item.move].target
     queued = target is State.QUEUED
     return {
-        "job": item.job_id, "worker": item.worker_id, "fence": item.attempt,
+        "job": item.job_id, "worker": item.worker_id, "fence": item.attempt, "begun": item.started_at,
         "to": target.value,
         "later": queued and item.run_after is not None and item.run_after > item.at,
         "after": item.run_after,

@@ -83,7 +83,11 @@ class Claim:
 
 @dataclass(frozen=True, slots=True)
 class Settlement:
-    """What an attempt came to. It counts only while `worker_id` and `attempt` still hold the job."""
+    """What an attempt came to. It counts only while `worker_id` and `attempt` still hold the job.
+
+    An attempt that is given back is followed by one of the same number, perhaps of the same worker. `started_at`, as
+    it was claimed, tells them apart; None stands for either.
+    """
 
     job_id: str
     worker_id: str
@@ -94,11 +98,12 @@ class Settlement:
     result: Any = None
     error: dict[str, Any] | None = None
     outputs: tuple[NewFile, ...] = ()
+    started_at: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Advance:
-    """Progress and log lines of a running attempt, as rows for the events table."""
+    """Progress and log lines of a running attempt, as rows for the events table; held like a `Settlement`."""
 
     job_id: str
     worker_id: str
@@ -106,6 +111,7 @@ class Advance:
     events: tuple[dict[str, Any], ...] = field(default=())
     fraction: float | None = None
     message: str | None = None
+    started_at: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)

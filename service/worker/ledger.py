@@ -67,7 +67,8 @@ class Ledger:
     async def release(self, job: ClaimedJob) -> None:
         """Put the job back as if it had not been claimed."""
         try:
-            move = Settlement(job.id, self._worker_id, job.attempt, Move.RELEASE, self._clock.now())
+            now, begun = self._clock.now(), job.started_at
+            move = Settlement(job.id, self._worker_id, job.attempt, Move.RELEASE, now, started_at=begun)
             self.put_back += await self._settle_once(move)
         except FilemillError as error:
             log.warning("job not released; the next start rescues it", job_id=job.id, error=error.detail)
@@ -96,7 +97,8 @@ class Ledger:
         now = self._clock.now()
 
         def settlement(move: Move, **rest: object) -> Settlement:
-            return Settlement(job.id, self._worker_id, job.attempt, move, now, **rest)  # type: ignore[arg-type]
+            begun = job.started_at
+            return Settlement(job.id, self._worker_id, job.attempt, move, now, started_at=begun, **rest)  # type: ignore[arg-type]
 
         match verdict:
             case Returned(result):

@@ -113,9 +113,15 @@ class Reporter:
     def _advance(self, progress: ProgressNote | None, lines: list[dict[str, Any]]) -> Advance:
         job = self._job
         if progress is None:
-            return Advance(job.id, self._worker_id, job.attempt, tuple(lines))
+            return Advance(job.id, self._worker_id, job.attempt, tuple(lines), started_at=job.started_at)
         message = plain_text(progress.message, MAX_LINE_CHARS)
         event = progress_event(job.id, job.attempt, self._clock.now(), progress.fraction, message)
         return Advance(
-            job.id, self._worker_id, job.attempt, (*lines, event), fraction=progress.fraction, message=message
+            job.id,
+            self._worker_id,
+            job.attempt,
+            (*lines, event),
+            fraction=progress.fraction,
+            message=message,
+            started_at=job.started_at,
         )

@@ -45,6 +45,22 @@ async def test_the_same_worker_cannot_settle_with_the_attempt_before(store):
     assert await store.jobs.settle(Settlement(first.id, WORKER, second.attempt, Move.SUCCEED, at(5)))
 
 
+@pytest.mark.parametrize("given_back", [Move.RELEASE, Move.SNOOZE])
+async def test_the_same_worker_cannot_settle_with_an_attempt_that_was_given_back(store, given_back):
+    """Its number is given to the next one: the moment of the claim tells them apart."""
+    first = await store.running()
+    await store.jobs.settle(Settlement(first.id, WORKER, 1, given_back, at(1)))
+    second = await store.jobs.claim(Claim(first.id, WORKER, at(2)))
+    assert second is not None
+    assert second.attempt == first.attempt
+    for move in SETTLING:
+        late = Settlement(first.id, WORKER, 1, move, at(3), started_at=first.started_at)
+        assert not await store.jobs.settle(late)
+    assert not await store.jobs.advance(Advance(first.id, WORKER, 1, fraction=0.5, started_at=first.started_at))
+    good = Settlement(first.id, WORKER, 1, Move.SUCCEED, at(4), result="good", started_at=second.started_at)
+    assert await store.jobs.settle(good)
+
+
 async def test_of_two_settlements_of_one_attempt_the_first_counts(store):
     job = await store.running()
     both = [Settlement(job.id, WORKER, 1, Move.SUCCEED, at(1), result=n, outputs=(new_file(),)) for n in (1, 2)]
