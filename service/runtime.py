@@ -137,7 +137,7 @@ async def _open_ground(settings: Settings, clock: Clock) -> AsyncIterator[_Groun
             # after the database: where there is a folder of files, a missing database has been lost
             work = BootFolder(data_dir / "work", boot_id)
             storage = LocalStorage(data_dir, boot_id, settings.min_free_bytes, durable=durable)
-            await _rescue(Rescuer(store.jobs, boot_id, clock), data_dir)
+            await _rescue(Rescuer(store.jobs, boot_id, clock, max_losses=settings.max_losses), data_dir)
             yield _Ground(settings, clock, boot_id, meters, store, storage, work)
 
 
@@ -157,7 +157,8 @@ async def _open_workers(ground: _Ground, registry: Registry) -> AsyncIterator[_W
     jobs = ground.store.jobs
     lanes = _lanes(registry, settings)
     queue = MemoryQueue(lanes, settings.queue_capacity)
-    stager = Stager(jobs, queue, _names_by_lane(registry, lanes), settings.queue_capacity, clock)
+    names = _names_by_lane(registry, lanes)
+    stager = Stager(jobs, queue, names, settings.queue_capacity, clock, one_from=max(1, settings.max_losses - 1))
     pruner = Pruner(jobs, ground.store.files, storage, settings, clock)
     ledger = Ledger(boot_id, jobs, storage, settings=settings, meters=ground.meters, clock=clock)
     async with AsyncExitStack() as stack:

@@ -79,6 +79,9 @@ class Settings(BaseSettings):
     queue_capacity: int = Field(1000, ge=1, le=10_000, description="job ids held in memory for each lane")
     job_timeout_s: float = Field(600, gt=0, le=7 * DAY_S, description="time limit of an attempt, if none is given")
     job_max_attempts: int = Field(3, ge=1, le=100, description="attempts of a job, if none are given")
+    max_losses: int = Field(
+        5, ge=1, le=100, description="deaths of the server in a row, while a job runs, after which the job is failed"
+    )
     retry_base_s: float = Field(2, gt=0, le=HOUR_S, description="first delay between attempts; it doubles")
     retry_cap_s: float = Field(HOUR_S, gt=0, le=DAY_S, description="longest delay between attempts")
     shutdown_grace_s: float = Field(20, ge=0, le=HOUR_S, description="time for running jobs at SIGTERM")

@@ -60,9 +60,9 @@ TRANSITIONS: dict[Move, Transition] = {
     Move.SNOOZE: Transition(_from(State.RUNNING), State.QUEUED),
     # the server stops before the job is done: at once, and the attempt does not count
     Move.RELEASE: Transition(_from(State.RUNNING), State.QUEUED),
-    # the worker died: at once, and the attempt counts
+    # the worker died: the attempt does not count, the loss does; at once, or after losses in a row later and later
     Move.RESCUE: Transition(_from(State.RUNNING), State.QUEUED),
-    # the worker died in the last attempt
+    # the worker died under it too often in a row
     Move.GIVE_UP: Transition(_from(State.RUNNING), State.FAILED),
     # a user's two moves
     Move.CANCEL: Transition(_from(State.QUEUED, State.RUNNING), State.CANCELLED),

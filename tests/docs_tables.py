@@ -14,14 +14,14 @@ README = Path(__file__).parent.parent / "README.md"
 
 MEANING = {
     Move.SUBMIT: "a submission was committed",
-    Move.CLAIM: "a consumer took the job; the attempt is counted here, so a crash counts",
+    Move.CLAIM: "a consumer took the job; the attempt is counted here",
     Move.SUCCEED: "the processor returned",
     Move.FAIL: "the processor said `Fail`, or the last attempt failed",
     Move.BACK_OFF: "an attempt failed and another is left: later, after a growing, random delay",
     Move.SNOOZE: "the processor said `Snooze`: later, and the attempt does not count",
     Move.RELEASE: "the server stopped before the job was done: at once, and the attempt does not count",
-    Move.RESCUE: "the server died: at once, and the attempt counts",
-    Move.GIVE_UP: "the server died in the last attempt",
+    Move.RESCUE: "the server died: at once, or later after deaths in a row, and the attempt does not count",
+    Move.GIVE_UP: "the server died `FILEMILL_MAX_LOSSES` times in a row while it ran the job",
     Move.CANCEL: "you cancelled it",
     Move.RETRY: "you asked for it again",
 }

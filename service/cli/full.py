@@ -36,6 +36,9 @@ def _facts(job: "Job", now: datetime) -> Iterator[tuple[str, Text]]:
     if job.error is not None:
         yield "Error", _error_text(job.error, _all_of(job))
     yield "Attempt", Text(f"{job.attempt} of {job.max_attempts}, each at most {render.duration(job.timeout_s)}")
+    if losses := job.raw.get("losses"):
+        often = "once" if losses == 1 else f"{losses} times in a row"
+        yield "Losses", Text(f"the server died {often} while the job ran")
     yield from _moments(job, now)
     yield from _matter(job)
 

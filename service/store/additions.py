@@ -90,7 +90,7 @@ def job_row(new: NewJob) -> dict[str, Any]:
         "state": TRANSITIONS[Move.SUBMIT].target.value, "rank": -new.priority,
         "scheduled": new.run_after > new.created_at, "attempt": 0, "max_attempts": new.max_attempts,
         "timeout_s": new.timeout_s, "created_at": new.created_at, "run_after": new.run_after,
-        "progress_fraction": 0.0, "progress_message": "",
+        "progress_fraction": 0.0, "progress_message": "", "losses": 0,
     }  # fmt: skip
 
 

@@ -3,16 +3,17 @@
 They are run by the writer, one item after the other: none of them is hot.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, case, delete, exists, select, update
+from sqlalchemy import ColumnElement, Connection, bindparam, case, delete, exists, select, text, update
 
 from service.states import DELETABLE, TRANSITIONS, Move, State
 from service.store.additions import add_events
 from service.store.events import state_event
+from service.store.prepared import Prepared
 from service.store.tables import files, in_state, job_files, jobs
 
 
@@ -37,11 +38,16 @@ class Deletion:
 
 @dataclass(frozen=True, slots=True)
 class Rescue:
-    """Running jobs that `worker_id` does not run are to be taken from whoever had them."""
+    """Running jobs that `worker_id` does not run are to be taken from whoever had them.
+
+    One that was lost `max_losses` times in a row is failed; any other waits `delay_s(losses)` seconds.
+    """
 
     worker_id: str
     at: datetime
     limit: int
+    max_losses: int
+    delay_s: Callable[[int], float]
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,10 +60,17 @@ class Release:
 
 @dataclass(frozen=True, slots=True)
 class Staging:
-    """Jobs whose moment has come are to be made ready."""
+    """Jobs whose moment has come are to be made ready.
+
+    Those with `one_from` losses or more have one chance left, and get it one at a time: if the worker dies again, it
+    costs one of them, and not one that only ran beside another which kills it. Of these, only the jobs of
+    `processors` have a turn: one that nobody runs would keep it for ever.
+    """
 
     at: datetime
     limit: int
+    one_from: int | None = None
+    processors: tuple[str, ...] = ()
 
 
 def cancel_jobs(connection: Connection, items: Sequence[Order]) -> Sequence[bool]:
@@ -78,7 +91,7 @@ def retry_jobs(connection: Connection, items: Sequence[Order]) -> Sequence[bool]
     """
     changes = {
         "scheduled": False, "worker_id": None, "finished_at": None, "started_at": None, "result": None,
-        "error": None, "progress_fraction": 0.0, "progress_message": "",
+        "error": None, "progress_fraction": 0.0, "progress_message": "", "losses": 0,
         "max_attempts": case((jobs.c.attempt < jobs.c.max_attempts, jobs.c.max_attempts), else_=jobs.c.attempt + 1),
     }  # fmt: skip
     lost_an_input = exists().where(
@@ -92,7 +105,10 @@ def retry_jobs(connection: Connection, items: Sequence[Order]) -> Sequence[bool]
 
 
 def rescue_jobs(connection: Connection, items: Sequence[Rescue]) -> Sequence[int]:
-    """Queue what dead workers ran, or fail it where no attempt is left; return how many jobs that were."""
+    """Queue what dead workers ran, without counting the attempt, or fail what they died under too often.
+
+    Return how many jobs that were.
+    """
     return [_rescue(connection, item) for item in items]
 
 
@@ -135,18 +151,56 @@ def _move(connection: Connection, move: Move, item: Any, changes: dict[str, Any]
 
 
 def _rescue(connection: Connection, item: Rescue) -> int:
-    strays = (
-        select(jobs.c.id)
+    strays = connection.execute(
+        select(jobs.c.id, jobs.c.attempt, jobs.c.losses)
         .where(in_state(State.RUNNING), jobs.c.worker_id != item.worker_id)
         .limit(item.limit)
-        .scalar_subquery()
+    ).all()
+    _put_back(connection, item, [row for row in strays if row.losses + 1 < item.max_losses])
+    for row in strays:
+        if row.losses + 1 >= item.max_losses:
+            _give_up(connection, item, row)
+    return len(strays)
+
+
+_RESCUE = Prepared(
+    update(jobs)
+    .where(jobs.c.id == bindparam("job"), in_state(*TRANSITIONS[Move.RESCUE].sources))
+    .values(
+        state=TRANSITIONS[Move.RESCUE].target.value,
+        worker_id=None,
+        attempt=jobs.c.attempt - 1,
+        losses=jobs.c.losses + 1,
+        scheduled=bindparam("later"),
+        run_after=bindparam("after"),
     )
-    again = {"worker_id": None, "scheduled": False, "run_after": item.at}
-    lost = {"code": "worker_lost", "message": "the server stopped in the middle of the last attempt"}
-    left = jobs.c.attempt < jobs.c.max_attempts
-    rescued = _move(connection, Move.RESCUE, item, again, jobs.c.id.in_(strays), left)
-    over = {"worker_id": None, "finished_at": item.at, "error": lost}
-    return rescued + _move(connection, Move.GIVE_UP, item, over, jobs.c.id.in_(strays), ~left)
+)
+
+
+def _put_back(connection: Connection, item: Rescue, rows: Sequence[Any]) -> None:
+    """Queue jobs once more: each at its own moment, and on its last chance only when it is its turn."""
+    changes: list[dict[str, Any]] = []
+    events: list[dict[str, Any]] = []
+    for job_id, attempt, lost in rows:
+        losses = lost + 1
+        after = item.at + timedelta(seconds=item.delay_s(losses))
+        later = after > item.at or losses + 1 >= item.max_losses
+        changes.append({"job": job_id, "later": later, "after": after})
+        facts = {"losses": losses, **({"run_after": after.isoformat()} if after > item.at else {})}
+        events.append(state_event(job_id, attempt, Move.RESCUE, item.at, facts))
+    _RESCUE.run(connection, changes)
+    add_events(connection, events)
+
+
+def _give_up(connection: Connection, item: Rescue, row: Any) -> None:
+    losses = row.losses + 1
+    often = "once" if losses == 1 else f"{losses} times in a row"
+    lost = {
+        "code": "worker_lost",
+        "message": f"the server died {often} while it ran this job, so the job may be the cause; retry it to try again",
+    }
+    over = {"worker_id": None, "finished_at": item.at, "error": lost, "losses": losses}
+    _move(connection, Move.GIVE_UP, item, over, jobs.c.id == row.id)
 
 
 def _stage(connection: Connection, item: Staging) -> int:
@@ -156,8 +210,29 @@ def _stage(connection: Connection, item: Staging) -> int:
         .order_by(jobs.c.run_after)
         .limit(item.limit)
     )
-    staged = connection.execute(update(jobs).where(jobs.c.id.in_(due)).values(scheduled=False))
+    if item.one_from is None:
+        return _make_ready(connection, due)
+    staged = _make_ready(connection, due.where(jobs.c.losses < item.one_from))
+    return staged + _give_turn(connection, item, item.one_from)
+
+
+def _make_ready(connection: Connection, which: Any) -> int:
+    staged = connection.execute(update(jobs).where(jobs.c.id.in_(which)).values(scheduled=False))
     return staged.rowcount
+
+
+def _give_turn(connection: Connection, item: Staging, one_from: int) -> int:
+    """Make the longest due of the jobs on their last chance ready, unless another one is ready or runs."""
+    found = connection.execute(
+        select(jobs.c.id, jobs.c.state, jobs.c.scheduled, jobs.c.run_after, jobs.c.processor)
+        # the first condition is that of the index, which is so small that all else may be left to Python
+        .where(text("losses > 0"), jobs.c.losses >= one_from, in_state(State.QUEUED, State.RUNNING))
+    )
+    rows = [row for row in found if row.processor in item.processors]
+    due = [row for row in rows if row.scheduled and row.run_after <= item.at]
+    if not due or any(row.state == State.RUNNING or not row.scheduled for row in rows):
+        return 0
+    return _make_ready(connection, [min(due, key=lambda row: row.run_after).id])
 
 
 def _delete(connection: Connection, item: Deletion) -> tuple[int, list[str]]:

@@ -1,6 +1,6 @@
 """Jobs, as the rest of the service asks for them: every change goes through the writer, every look past it."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -105,17 +105,27 @@ class Jobs:
         """Queue the job once more; False when its state forbids it, or it is not there."""
         return await self._writer.write(retry_jobs, Order(job_id, at))
 
-    async def rescue(self, worker_id: str, at: datetime, limit: int) -> int:
-        """Take running jobs from every worker but this one; return how many."""
-        return await self._writer.write(rescue_jobs, Rescue(worker_id, at, limit))
+    async def rescue(
+        self, worker_id: str, at: datetime, limit: int, max_losses: int, delay_s: Callable[[int], float]
+    ) -> int:
+        """Take running jobs from every worker but this one; return how many.
+
+        Those that were lost `max_losses` times in a row fail; others run again, `delay_s(losses)` seconds later.
+        """
+        return await self._writer.write(rescue_jobs, Rescue(worker_id, at, limit, max_losses, delay_s))
 
     async def release(self, worker_id: str, at: datetime) -> int:
         """Put back what this worker still has, as if it had not been claimed; return how many jobs that were."""
         return await self._writer.write(release_jobs, Release(worker_id, at), last=True)
 
-    async def stage(self, at: datetime, limit: int) -> int:
-        """Make jobs ready whose moment has come; return how many."""
-        return await self._writer.write(stage_jobs, Staging(at, limit))
+    async def stage(
+        self, at: datetime, limit: int, *, one_from: int | None = None, processors: tuple[str, ...] = ()
+    ) -> int:
+        """Make jobs ready whose moment has come; return how many.
+
+        Of the jobs of `processors` with `one_from` losses or more, one is ready or runs at any time.
+        """
+        return await self._writer.write(stage_jobs, Staging(at, limit, one_from, processors))
 
     def tell_deleted(self, job_id: str) -> None:
         """Let go those who wait for a job that was deleted."""

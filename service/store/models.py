@@ -68,6 +68,9 @@ class Job(SQLModel, table=True):
 
     `scheduled` is true while the job is queued for a later moment (`run_after`); the stager makes it false when
     the moment has come, so that the index of what is ready holds nothing else.
+
+    `losses` counts how often in a row the worker died while it ran the job: an attempt that ends by itself sets it
+    back to 0.
     """
 
     __tablename__ = "jobs"
@@ -80,6 +83,7 @@ class Job(SQLModel, table=True):
         _partial("jobs_scheduled", "state", "run_after", where="state = 'queued' AND scheduled = 1"),
         _partial("jobs_running", "worker_id", where="state = 'running'"),
         _partial("jobs_finished", "finished_at", where="finished_at IS NOT NULL"),
+        _partial("jobs_lost", "state", "losses", where="losses > 0"),
     )
 
     id: str = Field(primary_key=True)
@@ -102,6 +106,7 @@ class Job(SQLModel, table=True):
     progress_message: str = ""
     result: Any = Field(default=None, sa_column=Column(Json, nullable=True))
     error: dict[str, Any] | None = Field(default=None, sa_column=Column(Json, nullable=True))
+    losses: int = Field(default=0, sa_column=Column(Integer, nullable=False, server_default="0"))
 
     @property
     def priority(self) -> int:

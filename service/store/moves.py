@@ -129,6 +129,7 @@ _SETTLE = Prepared(
         # what is not bound anew stays as it is
         run_after=func.coalesce(bindparam("after", type_=jobs.c.run_after.type), jobs.c.run_after),
         attempt=jobs.c.attempt - bindparam("uncounted"),
+        losses=jobs.c.losses * bindparam("still_lost"),
         worker_id=None,
         finished_at=bindparam("finished"),
         result=bindparam("outcome", type_=jobs.c.result.type),
@@ -163,6 +164,8 @@ def _settle_row(item: Settlement) -> dict[str, Any]:
         "later": queued and item.run_after is not None and item.run_after > item.at,
         "after": item.run_after,
         "uncounted": int(item.move in {Move.SNOOZE, Move.RELEASE}),
+        # it ended by itself: this job does not kill its worker
+        "still_lost": int(item.move not in {Move.SNOOZE, Move.BACK_OFF}),
         "finished": None if queued else item.at,
         "outcome": item.result, "trouble": item.error,
         "fraction": 1.0 if target is State.SUCCEEDED else None,

@@ -54,8 +54,11 @@ class JobView(BaseModel):
     state: State
     priority: int = Field(description="of two jobs that are ready, the higher one runs first", examples=[0])
     progress: ProgressView
-    attempt: int = Field(description="attempts begun", examples=[1])
+    attempt: int = Field(description="attempts begun, but for those that do not count", examples=[1])
     max_attempts: int = Field(examples=[3])
+    losses: int = Field(
+        description="how often in a row the server died while the job ran; those attempts do not count", examples=[0]
+    )
     timeout_s: float = Field(description="limit of one attempt", examples=[600])
     created_at: datetime
     run_after: datetime = Field(description="not before this instant")
@@ -133,6 +136,7 @@ def job_view(record: JobRecord, registry: Registry) -> JobView:
         progress=ProgressView(fraction=job.progress_fraction, message=job.progress_message),
         attempt=job.attempt,
         max_attempts=job.max_attempts,
+        losses=job.losses,
         timeout_s=job.timeout_s,
         created_at=job.created_at,
         run_after=job.run_after,

@@ -1,6 +1,7 @@
 """From the database to the queue: whatever is ready gets its ticket, at the start and ever after."""
 
 from collections.abc import Mapping, Sequence
+from datetime import datetime
 
 from service.clock import Clock
 from service.queues.base import JobQueue, Ticket
@@ -8,21 +9,36 @@ from service.store.jobs import Jobs
 from service.worker.periodic import every
 
 TICK_S = 0.25
+STANDING_S = 3.0
 _SLICE = 1000
 _TICKS_BETWEEN_LOOKS = 20
 
 
 class Stager:
-    """Feeds the queue. `lanes` names the processors of each lane; `capacity` is what the queue holds of one."""
+    """Feeds the queue. `lanes` names the processors of each lane; `capacity` is what the queue holds of one.
+
+    Jobs that the worker died under `one_from` times in a row, or more often, are fed to it one at a time, and not
+    before it stands for `STANDING_S` seconds: one that is killed again and again does not use up their last chances.
+    """
 
     def __init__(
-        self, jobs: Jobs, queue: JobQueue, lanes: Mapping[str, Sequence[str]], capacity: int, clock: Clock
+        self,
+        jobs: Jobs,
+        queue: JobQueue,
+        lanes: Mapping[str, Sequence[str]],
+        capacity: int,
+        clock: Clock,
+        *,
+        one_from: int | None = None,
     ) -> None:
         self._jobs = jobs
         self._queue = queue
         self._lanes = lanes
         self._capacity = capacity
         self._clock = clock
+        self._one_from = one_from
+        self._processors = tuple(name for names in lanes.values() for name in names)
+        self._standing_at = clock.monotonic() + STANDING_S
         self._ticks = 0
 
     async def tick(self) -> None:
@@ -50,9 +66,15 @@ class Stager:
         due, now = await self._jobs.find_next_due(), self._clock.now()
         if due is None or due > now:
             return False
-        while await self._jobs.stage(now, _SLICE) == _SLICE:
-            pass
-        return True
+        staged = count = await self._stage(now)
+        while count >= _SLICE:
+            count = await self._stage(now)
+        return staged > 0
+
+    async def _stage(self, now: datetime) -> int:
+        is_standing = self._clock.monotonic() >= self._standing_at
+        with_turns = self._processors if is_standing else ()
+        return await self._jobs.stage(now, _SLICE, one_from=self._one_from, processors=with_turns)
 
     async def _restock(self, lane: str) -> None:
         seen = self._queue.begin_restock(lane)

@@ -39,23 +39,38 @@ MOVES: dict[str, tuple[tuple[str, ...], str]] = {
     "cancel": (("queued", "running"), "cancelled"),
     "retry": (("failed", "cancelled"), "queued"),
 }
-UNCOUNTED = ("snooze", "release")  # they give the attempt back
+UNCOUNTED = ("snooze", "release", "rescue")  # they give the attempt back
+LOST = ("rescue", "give_up")  # the server died
+ANEW = ("snooze", "back_off", "retry")  # they begin the count of losses anew
+MAX_LOSSES = 5
 
 
 def require_sound(
-    url: str, data_dir: Path, accepted: Collection[str], limit_s: float = 60, *, deleted: Collection[str] = ()
+    url: str,
+    data_dir: Path,
+    accepted: Collection[str],
+    limit_s: float = 60,
+    *,
+    deleted: Collection[str] = (),
+    max_losses: int = MAX_LOSSES,
 ) -> None:
     """Fail unless every accepted job comes to its end, and nothing is lost, damaged or left over.
 
     The server must run, and nobody may submit meanwhile. What a start clears away in the background gets
     `limit_s` seconds to go. `deleted` are jobs whose deletion was answered with 204.
     """
-    wrong = find_faults(url, data_dir, accepted, limit_s, deleted=deleted)
+    wrong = find_faults(url, data_dir, accepted, limit_s, deleted=deleted, max_losses=max_losses)
     assert not wrong, told(wrong)
 
 
 def find_faults(
-    url: str, data_dir: Path, accepted: Collection[str], limit_s: float = 60, *, deleted: Collection[str] = ()
+    url: str,
+    data_dir: Path,
+    accepted: Collection[str],
+    limit_s: float = 60,
+    *,
+    deleted: Collection[str] = (),
+    max_losses: int = MAX_LOSSES,
 ) -> list[str]:
     """Return all that is wrong once the jobs have ended, or the time is up."""
     deadline = time.monotonic() + limit_s
@@ -65,6 +80,7 @@ def find_faults(
         wrong += [*lost_jobs(api, set(accepted) - set(deleted)), *remains(api, data_dir, deleted)]
         wrong += [*database_faults(data_dir), *rows_without_bytes(data_dir), *files_of_nobody(data_dir)]
         wrong += [*broken_histories(data_dir), *broken_rows(data_dir), *damaged_files(api, data_dir)]
+        wrong += unfair_losses(data_dir, max_losses)
     return wrong
 
 
@@ -172,32 +188,45 @@ def broken_rows(data_dir: Path) -> Iterator[str]:
 
 
 def broken_histories(data_dir: Path) -> Iterator[str]:
-    """Jobs whose recorded moves are no legal walk to the state and the attempt of their row, or succeed twice."""
-    moves: dict[str, list[tuple[str, int]]] = defaultdict(list)
+    """Jobs whose recorded moves are no legal walk to the state and the counts of their row, or succeed twice."""
+    moves: dict[str, list[tuple[str, int, int | None]]] = defaultdict(list)
     for event in rows(data_dir, "SELECT job_id, attempt, data FROM events WHERE kind = 'state' ORDER BY id"):
-        moves[event["job_id"]].append((json.loads(event["data"])["reason"], event["attempt"]))
-    for job in rows(data_dir, "SELECT id, state, attempt FROM jobs"):
+        data = json.loads(event["data"])
+        moves[event["job_id"]].append((data["reason"], event["attempt"], data.get("losses")))
+    for job in rows(data_dir, "SELECT id, state, attempt, losses FROM jobs"):
         history = moves[job["id"]]
-        walked = ", ".join(f"{reason} ({attempt})" for reason, attempt in history)
-        if Counter(reason for reason, _ in history)["succeed"] > 1:
+        walked = ", ".join(f"{reason} ({attempt})" for reason, attempt, _ in history)
+        if Counter(reason for reason, *_ in history)["succeed"] > 1:
             yield f"job {job['id']} succeeded twice: {walked}"
-        if _walk(history) != (job["state"], job["attempt"]):
-            yield f"job {job['id']} is {job['state']} in attempt {job['attempt']} after {walked}"
+        if _walk(history) != (job["state"], job["attempt"], job["losses"]):
+            yield f"job {job['id']} is {job['state']} in attempt {job['attempt']}, lost {job['losses']}, after {walked}"
 
 
-def _walk(history: list[tuple[str, int]]) -> tuple[str, int] | None:
-    """Return the state and the attempt that a history leads to, or None where one of its moves was forbidden."""
-    if not history or history[0] != ("submit", 0):
+def _walk(history: list[tuple[str, int, int | None]]) -> tuple[str, int, int] | None:
+    """Return the state, the attempt and the losses that a history leads to; None where a move was forbidden."""
+    if not history or history[0][:2] != ("submit", 0):
         return None
-    state, attempt = "queued", 0
-    for reason, of in history[1:]:
+    state, attempt, losses = "queued", 0, 0
+    for reason, of, told_losses in history[1:]:
         sources, target = MOVES[reason]
         attempt += reason == "claim"
-        if state not in sources or of != attempt:
+        losses = 0 if reason in ANEW else losses + (reason in LOST)
+        if state not in sources or of != attempt or told_losses not in {None, losses}:
             return None
         state = target
         attempt -= reason in UNCOUNTED
-    return state, attempt
+    return state, attempt, losses
+
+
+def unfair_losses(data_dir: Path, max_losses: int) -> Iterator[str]:
+    """Jobs that failed because the server died, though it died too seldom under them, or under others that failed."""
+    for job in rows(data_dir, "SELECT id, losses FROM jobs WHERE error ->> 'code' = 'worker_lost'"):
+        if job["losses"] < max_losses:
+            yield f"job {job['id']} failed after {job['losses']} losses of {max_losses}"
+    given_up = "SELECT at, count(*) AS jobs FROM events WHERE data ->> 'reason' = 'give_up' GROUP BY at"
+    for start in rows(data_dir, given_up):
+        if start["jobs"] > 1 and max_losses > 1:
+            yield f"one death of the server failed {start['jobs']} jobs"
 
 
 # ---- in the folder

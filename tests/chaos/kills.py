@@ -84,7 +84,7 @@ class Crowd:
 def kill_round(folder: Path, seed: str, kills: int = KILLS_A_ROUND) -> Round:
     """Kill a server so many times under load, and look at what is left."""
     done = Round(seed)
-    with run_server(folder / "data", retry_base_s=0.05, retry_cap_s=0.5, job_max_attempts=100) as server:
+    with run_server(folder / "data") as server:
         crowd = Crowd(server, seed)
         crowd.begin()
         pids = _kill_all(crowd, server, random.Random(seed), kills)

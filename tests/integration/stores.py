@@ -56,6 +56,12 @@ class Store:
         self.sql(what, state.value, WORKER, ended, job_id)
         return job_id
 
+    async def rescue(
+        self, now: datetime, worker_id: str = "another-worker", *, max_losses: int = 5, delay_s: float = 0
+    ) -> int:
+        """Take all that runs from every worker but this one."""
+        return await self.jobs.rescue(worker_id, now, 1000, max_losses, lambda _losses: delay_s)
+
     async def state(self, job_id: str) -> State:
         """Return the state of a job."""
         return State((await self.jobs.get(job_id)).job.state)

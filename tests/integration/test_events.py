@@ -10,9 +10,9 @@ async def test_the_whole_life_of_a_job_is_written_down_with_attempts_and_moments
     await store.jobs.claim(Claim(job_id, WORKER, at(1)))
     await store.jobs.settle(Settlement(job_id, WORKER, 1, Move.SNOOZE, at(2), run_after=at(2)))
     await store.jobs.claim(Claim(job_id, WORKER, at(3)))
-    await store.jobs.rescue("another-worker", at(4), 10)
+    await store.rescue(at(4))
     await store.jobs.claim(Claim(job_id, WORKER, at(5)))
-    await store.jobs.rescue("another-worker", at(6), 10)
+    await store.rescue(at(6), max_losses=2)
     await store.jobs.retry(job_id, at(7))
     await store.jobs.cancel(job_id, at(8))
     events = await store.jobs.list_events(job_id)
@@ -22,11 +22,21 @@ async def test_the_whole_life_of_a_job_is_written_down_with_attempts_and_moments
         ("snooze", "queued", 1, at(2)),
         ("claim", "running", 1, at(3)),
         ("rescue", "queued", 1, at(4)),
-        ("claim", "running", 2, at(5)),
-        ("give_up", "failed", 2, at(6)),
-        ("retry", "queued", 2, at(7)),
-        ("cancel", "cancelled", 2, at(8)),
+        ("claim", "running", 1, at(5)),
+        ("give_up", "failed", 1, at(6)),
+        ("retry", "queued", 1, at(7)),
+        ("cancel", "cancelled", 1, at(8)),
     ]
+
+
+async def test_an_event_says_how_often_the_server_died_under_the_job_and_when_it_runs_again(store):
+    job = await store.running()
+    await store.rescue(at(1))
+    await store.jobs.claim(Claim(job.id, WORKER, at(2)))
+    await store.rescue(at(3), delay_s=7)
+    first, second = [event.data for event in await store.jobs.list_events(job.id) if event.data["reason"] == "rescue"]
+    assert first == {"state": "queued", "reason": "rescue", "losses": 1}
+    assert second == {"state": "queued", "reason": "rescue", "losses": 2, "run_after": at(10).isoformat()}
 
 
 async def test_events_can_be_read_on_from_any_of_them(store):

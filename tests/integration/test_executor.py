@@ -280,7 +280,7 @@ async def test_an_output_that_cannot_be_stored_fails_the_attempt_and_leaves_none
 
 async def test_outputs_of_a_zombie_are_deleted(bench, tmp_path):
     job_id, task = await bench.begin()
-    await bench.store.jobs.rescue("worker-2", at(1), 10)
+    await bench.store.rescue(at(1), "worker-2")
     await bench.store.jobs.claim(Claim(job_id, "worker-2", at(2)))
     (tmp_path / "made").write_text("made")
     bench.elsewhere.give(Returned("late", (OutputFile("a", tmp_path / "made"),)))

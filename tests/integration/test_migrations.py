@@ -14,8 +14,9 @@ from sqlmodel import SQLModel
 
 from service.errors import DatabaseTooNewError, StartError
 from service.store import models  # noqa: F401 - fills SQLModel.metadata
+from service.store.ids import new_id
 from service.store.migrate import downgrade, migrations_folder, upgrade
-from tests.integration.stores import open_store
+from tests.integration.stores import at, open_store
 
 TABLES = {"jobs", "files", "job_files", "events", "idempotency_keys"}
 REVISIONS = sorted(path.name.split("_")[0] for path in migrations_folder().glob("versions/[0-9]*.py"))
@@ -127,3 +128,21 @@ async def test_jobs_survive_a_migration_that_has_nothing_to_do(database_path):
     await asyncio.to_thread(upgrade, database_path)
     async with open_store(database_path) as store:
         assert (await store.jobs.get(job_id)).job.params == {"width": 1}
+
+
+async def test_a_job_that_ran_when_an_older_version_died_is_rescued_after_the_migration(tmp_path):
+    path = tmp_path / "a.db"
+    upgrade(path, "0001")
+    row = {
+        "id": new_id(), "processor": "t.one", "params": "{}", "metadata": "{}", "state": "running", "rank": 0,
+        "scheduled": 0, "attempt": 1, "max_attempts": 1, "timeout_s": 60.0, "created_at": 0, "run_after": 0,
+        "started_at": 0, "worker_id": "dead", "progress_fraction": 0.0, "progress_message": "",
+    }  # fmt: skip
+    with closing(sqlite3.connect(path)) as connection, connection:
+        names, places = ", ".join(row), ", ".join(f":{name}" for name in row)
+        connection.execute(f"INSERT INTO jobs ({names}) VALUES ({places})", row)  # noqa: S608 - names of this file
+    upgrade(path)
+    async with open_store(path) as store:
+        assert await store.rescue(at(0)) == 1
+        job = (await store.jobs.get(str(row["id"]))).job
+        assert (job.state, job.attempt, job.losses) == ("queued", 0, 1)

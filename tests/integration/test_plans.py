@@ -119,12 +119,15 @@ async def stage(store: Store) -> None:
     await store.queued(delay_s=5)
     await store.jobs.find_next_due()
     await store.jobs.stage(at(5), 10)
+    await store.jobs.stage(at(5), 10, one_from=1, processors=("t.one", "t.two"))
     await store.jobs.list_ready(["t.one", "t.two"], 10)
 
 
 async def rescue(store: Store) -> None:
     await store.running()
-    await store.jobs.rescue("another-worker", at(1), 10)
+    await store.running()
+    store.sql("UPDATE jobs SET losses = 4 WHERE rowid = 1")
+    await store.rescue(at(1))
 
 
 async def release(store: Store) -> None:
@@ -194,11 +197,11 @@ async def test_the_next_jobs_to_run_come_in_order_from_the_index_of_what_is_read
     assert steps == ["SEARCH jobs USING INDEX jobs_ready (processor=?)"]
 
 
-async def test_the_next_due_and_the_longest_finished_come_in_order_from_their_indexes(store):
+async def test_the_next_due_the_longest_finished_and_the_last_chances_come_from_their_indexes(store):
     async with heard(store) as found:
         await store.jobs.find_next_due()
         await store.jobs.list_expired(at(0), 10)
-        await store.jobs.stage(at(0), 10)
+        await store.jobs.stage(at(0), 10, one_from=4, processors=("t.one",))
     steps = [step for _, steps in found.plans(store) for step in steps]
     assert steps == [
         "SEARCH jobs USING INDEX jobs_scheduled (state=?)",
@@ -206,6 +209,7 @@ async def test_the_next_due_and_the_longest_finished_come_in_order_from_their_in
         "SEARCH jobs USING INDEX sqlite_autoindex_jobs_1 (id=?)",
         "LIST SUBQUERY 1",
         "SEARCH jobs USING INDEX jobs_scheduled (state=? AND run_after<?)",
+        "SEARCH jobs USING INDEX jobs_lost (state=? AND losses>?)",
     ]
 
 

@@ -50,13 +50,32 @@ async def test_jobs_that_waited_and_jobs_that_ran_reach_their_end(settings, data
     async with open_store(data_dir / "filemill.db") as store:
         assert {await store.state(job_id) for job_id in [*waiting, *running, due]} == {State.SUCCEEDED}
         assert await store.reasons(running[0]) == ["submit", "claim", "rescue", "claim", "succeed"]
-        assert (await store.jobs.get(running[0])).job.attempt == 2
+        assert (await store.jobs.get(running[0])).job.attempt == 1
 
 
-async def test_a_job_that_died_in_its_last_attempt_fails(settings, data_dir):
+async def test_a_job_whose_only_attempt_was_lost_runs_again_and_the_next_start_gives_it_its_chance(settings, data_dir):
     async with open_store(data_dir / "filemill.db") as store:
-        job_id = await ready_job(store, max_attempts=1)
+        job_ids = [await ready_job(store, max_attempts=1) for _ in range(3)]
+        for losses, job_id in zip((0, 1, 3), job_ids, strict=True):
+            await store.jobs.claim(Claim(job_id, "dead", at(0)))
+            store.sql("UPDATE jobs SET losses = ? WHERE id = ?", losses, job_id)
+    await restart(settings, job_ids[:1])
+    async with open_store(data_dir / "filemill.db") as store:
+        rows = [(await store.jobs.get(job_id)).job for job_id in job_ids]
+        assert [(row.state, row.losses) for row in rows[:1]] == [(State.SUCCEEDED, 1)]
+        assert [row.losses for row in rows[1:]] == [2, 4]
+        store.sql("UPDATE jobs SET run_after = created_at")
+    await restart(settings, job_ids)
+    async with open_store(data_dir / "filemill.db") as store:
+        assert {await store.state(job_id) for job_id in job_ids} == {State.SUCCEEDED}
+
+
+@pytest.mark.settings(max_losses=3)
+async def test_a_job_that_the_server_died_under_too_often_fails(settings, data_dir):
+    async with open_store(data_dir / "filemill.db") as store:
+        job_id = await ready_job(store)
         await store.jobs.claim(Claim(job_id, "dead", at(0)))
+        store.sql("UPDATE jobs SET losses = 2")
     await restart(settings, [job_id])
     async with open_store(data_dir / "filemill.db") as store:
         assert await store.reasons(job_id) == ["submit", "claim", "give_up"]

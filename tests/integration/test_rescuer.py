@@ -4,26 +4,47 @@ import pytest
 from structlog.testing import capture_logs
 
 from service.states import State
+from service.store.records import Claim
 from service.worker.rescuer import Rescuer
 from tests.integration.stores import at
 
 
-async def test_what_a_dead_worker_ran_is_queued_again_and_the_attempt_counts(store, clock):
+async def test_what_a_dead_worker_ran_is_queued_again_and_the_attempt_does_not_count(store, clock):
     job = await store.running("dead")
     clock.advance(5)
     assert await Rescuer(store.jobs, "alive", clock).rescue() == 1
     row = (await store.jobs.get(job.id)).job
-    assert (row.state, row.attempt, row.worker_id, row.run_after) == (State.QUEUED, 1, None, at(5))
+    assert (row.state, row.attempt, row.worker_id, row.run_after) == (State.QUEUED, 0, None, at(5))
+    assert (row.losses, row.max_attempts) == (1, 3)
     assert [one.id for one in await store.jobs.list_ready(["t.one"], 10)] == [job.id]
     event = (await store.jobs.list_events(job.id))[-1]
     assert (event.data["reason"], event.at, event.attempt) == ("rescue", at(5), 1)
 
 
-async def test_a_job_whose_last_attempt_died_fails(store, clock):
+async def test_after_each_loss_but_the_first_a_job_waits_longer_and_after_the_last_it_fails(store, clock):
     job = await store.running("dead", max_attempts=1)
-    assert await Rescuer(store.jobs, "alive", clock).rescue() == 1
+    for wait_s in (0, 2, 8, 30):
+        assert await Rescuer(store.jobs, "alive", clock, max_losses=5, draw=lambda: 1.0).rescue() == 1
+        row = (await store.jobs.get(job.id)).job
+        assert (row.state, (row.run_after - clock.now()).total_seconds()) == (State.QUEUED, wait_s)
+        assert [one.id for one in await store.jobs.list_ready(["t.one"], 10)] == ([] if wait_s else [job.id])
+        clock.advance(wait_s)
+        await store.jobs.stage(clock.now(), 10)
+        assert await store.jobs.claim(Claim(job.id, "dead", clock.now()))
+    assert await Rescuer(store.jobs, "alive", clock, max_losses=5).rescue() == 1
     row = (await store.jobs.get(job.id)).job
-    assert (row.state, row.error["code"], row.finished_at) == (State.FAILED, "worker_lost", at(0))
+    assert (row.state, row.error["code"], row.finished_at) == (State.FAILED, "worker_lost", clock.now())
+    assert (row.attempt, row.losses) == (1, 5)
+
+
+async def test_a_job_that_was_given_up_and_is_retried_by_hand_has_all_its_chances_again(store, clock):
+    job = await store.running("dead")
+    await Rescuer(store.jobs, "alive", clock, max_losses=1).rescue()
+    assert await store.jobs.retry(job.id, at(1))
+    await store.jobs.claim(Claim(job.id, "dead", at(2)))
+    await Rescuer(store.jobs, "alive", clock, max_losses=2).rescue()
+    row = (await store.jobs.get(job.id)).job
+    assert (row.state, row.losses) == (State.QUEUED, 1)
 
 
 async def test_what_this_worker_runs_is_left_alone(store, clock):
@@ -42,7 +63,8 @@ async def test_what_does_not_run_is_left_alone(store, clock, state):
 async def test_however_many_there_are_all_are_rescued_slice_by_slice_and_it_is_said(store, clock, monkeypatch):
     monkeypatch.setattr("service.worker.rescuer._SLICE", 3)
     for n in range(10):
-        await store.running(f"dead-{n}", max_attempts=1 + n % 2)
+        job = await store.running(f"dead-{n}")
+        store.sql("UPDATE jobs SET losses = ? WHERE id = ?", 4 * (n % 2), job.id)
     with capture_logs() as lines:
         assert await Rescuer(store.jobs, "alive", clock).rescue() == 10
     assert store.sql("SELECT state, count(*) FROM jobs GROUP BY state") == [("failed", 5), ("queued", 5)]

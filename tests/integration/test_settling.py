@@ -25,7 +25,7 @@ async def test_a_zombie_cannot_settle(store, move, worker_id, attempt):
 
 async def test_a_job_that_was_rescued_is_finished_by_its_new_worker_only(store):
     first = await store.running("worker-1")
-    await store.jobs.rescue("worker-2", at(1), 10)
+    await store.rescue(at(1), "worker-2")
     second = await store.jobs.claim(Claim(first.id, "worker-2", at(2)))
     assert second is not None
     late = Settlement(first.id, "worker-1", first.attempt, Move.SUCCEED, at(3), result="late")

@@ -19,7 +19,11 @@ async def claim(store: Store, job_id: str) -> bool:
 
 
 async def rescue(store: Store, _job_id: str) -> bool:
-    return await store.jobs.rescue("another-worker", NOW, 10) == 1
+    return await store.rescue(NOW) == 1
+
+
+async def give_up(store: Store, _job_id: str) -> bool:
+    return await store.rescue(NOW, max_losses=1) == 1
 
 
 async def release(store: Store, _job_id: str) -> bool:
@@ -50,7 +54,7 @@ WAYS = [
     (Move.RELEASE, settle(Move.RELEASE)),
     (Move.RELEASE, release),
     (Move.RESCUE, rescue),
-    (Move.GIVE_UP, rescue),
+    (Move.GIVE_UP, give_up),
     (Move.CANCEL, cancel),
     (Move.RETRY, retry),
 ]
@@ -64,7 +68,7 @@ def test_every_move_but_the_submission_is_tried():
 @pytest.mark.parametrize("state", State)
 @pytest.mark.parametrize(("move", "make"), WAYS, ids=IDS)
 async def test_a_move_happens_only_from_the_states_that_the_table_allows(store, move, make, state):
-    job_id = await store.in_state(state, max_attempts=1 if move is Move.GIVE_UP else 3)
+    job_id = await store.in_state(state)
     before = store.sql("SELECT * FROM jobs"), store.sql("SELECT * FROM events")
     moved = await make(store, job_id)
     if state in TRANSITIONS[move].sources:
@@ -94,10 +98,10 @@ async def test_a_submission_is_recorded_with_its_moment_and_reason(store):
 @pytest.mark.parametrize(("move", "make"), WAYS, ids=IDS)
 async def test_a_move_leaves_every_other_job_alone(store, move, make):
     (source, *_) = sorted(TRANSITIONS[move].sources)
-    bystander = await store.in_state(source, max_attempts=3)
+    bystander = await store.in_state(source)
     store.sql("UPDATE jobs SET worker_id = 'another-worker', attempt = 1 WHERE id = ?", bystander)
     before = store.sql("SELECT * FROM jobs WHERE id = ?", bystander)
-    job_id = await store.in_state(source, max_attempts=1 if move is Move.GIVE_UP else 3)
+    job_id = await store.in_state(source)
     assert await make(store, job_id)
     assert store.sql("SELECT * FROM jobs WHERE id = ?", bystander) == before
     assert await store.reasons(bystander) == ["submit"]
@@ -128,7 +132,7 @@ async def test_no_move_is_made_with_a_job_that_is_not_there(store, make):
 @pytest.mark.parametrize(("move", "make"), WAYS, ids=IDS)
 async def test_a_job_has_an_end_exactly_while_it_is_at_its_end(store, move, make):
     (source, *_) = sorted(TRANSITIONS[move].sources)
-    job_id = await store.in_state(source, max_attempts=1 if move is Move.GIVE_UP else 3)
+    job_id = await store.in_state(source)
     await make(store, job_id)
     job = (await store.jobs.get(job_id)).job
     assert job.finished_at == (NOW if TRANSITIONS[move].target in TERMINAL else None)
@@ -137,18 +141,18 @@ async def test_a_job_has_an_end_exactly_while_it_is_at_its_end(store, move, make
 @pytest.mark.parametrize(("move", "make"), WAYS, ids=IDS)
 async def test_a_job_has_a_worker_exactly_while_it_runs(store, move, make):
     (source, *_) = sorted(TRANSITIONS[move].sources)
-    job_id = await store.in_state(source, max_attempts=1 if move is Move.GIVE_UP else 3)
+    job_id = await store.in_state(source)
     await make(store, job_id)
     job = (await store.jobs.get(job_id)).job
     assert job.worker_id == (WORKER if move is Move.CLAIM else None)
 
 
 @pytest.mark.parametrize(("move", "make"), WAYS, ids=IDS)
-async def test_only_a_claim_counts_an_attempt_and_only_a_snooze_or_a_release_gives_it_back(store, move, make):
+async def test_only_a_claim_counts_an_attempt_and_a_snooze_a_release_or_a_rescue_gives_it_back(store, move, make):
     (source, *_) = sorted(TRANSITIONS[move].sources)
-    job_id = await store.in_state(source, max_attempts=1 if move is Move.GIVE_UP else 3)
+    job_id = await store.in_state(source)
     await make(store, job_id)
-    change = {Move.CLAIM: 1, Move.SNOOZE: -1, Move.RELEASE: -1}.get(move, 0)
+    change = {Move.CLAIM: 1, Move.SNOOZE: -1, Move.RELEASE: -1, Move.RESCUE: -1}.get(move, 0)
     assert (await store.jobs.get(job_id)).job.attempt == 1 + change
 
 
@@ -178,11 +182,28 @@ async def test_a_cancelled_job_says_so(store):
     assert error == {"code": "cancelled", "message": "the job was cancelled"}
 
 
-async def test_a_worker_that_died_in_the_last_attempt_fails_the_job_and_says_so(store):
-    job = await store.running(max_attempts=1)
-    await store.jobs.rescue("another-worker", NOW, 10)
-    record = await store.jobs.get(job.id)
-    assert record.job.error["code"] == "worker_lost"
+@pytest.mark.parametrize(("losses", "often"), [(0, "died once while"), (4, "died 5 times in a row while")])
+async def test_a_worker_that_died_too_often_under_a_job_fails_it_and_says_so(store, losses, often):
+    job = await store.running()
+    store.sql("UPDATE jobs SET losses = ?", losses)
+    await store.rescue(NOW, max_losses=losses + 1)
+    row = (await store.jobs.get(job.id)).job
+    assert (row.state, row.attempt, row.losses, row.error["code"]) == (State.FAILED, 1, losses + 1, "worker_lost")
+    assert often in row.error["message"]
+    assert "retry" in row.error["message"]
+    (event,) = (await store.jobs.list_events(job.id))[2:]
+    assert (event.attempt, event.data["error"]["code"]) == (1, "worker_lost")
+
+
+@pytest.mark.parametrize(("move", "make"), WAYS, ids=IDS)
+async def test_losses_are_counted_in_a_row_an_attempt_that_ends_or_a_user_begins_anew(store, move, make):
+    (source, *_) = sorted(TRANSITIONS[move].sources)
+    job_id = await store.in_state(source)
+    store.sql("UPDATE jobs SET losses = 2")
+    await make(store, job_id)
+    anew = {Move.BACK_OFF: 0, Move.SNOOZE: 0, Move.RETRY: 0}
+    counted = {Move.RESCUE: 3, Move.GIVE_UP: 3}
+    assert (await store.jobs.get(job_id)).job.losses == {**anew, **counted}.get(move, 2)
 
 
 async def test_a_retry_begins_the_job_afresh_and_counts_on(store):

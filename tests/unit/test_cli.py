@@ -385,6 +385,15 @@ def test_a_long_text_is_shown_by_its_ends_and_the_way_to_the_whole(monkeypatch, 
     assert re.search(rf"… \S+ of \S+ characters are left out; `filemill jobs show {ID} --json` prints all …", flowing)
 
 
+@pytest.mark.parametrize(("losses", "words"), [(1, "died once while"), (3, "died 3 times in a row while")])
+def test_a_job_that_the_server_died_under_says_so(capsys, losses, words):
+    full.print_job(job(state="queued", losses=losses))
+    assert words in capsys.readouterr().out
+    full.print_job(job(losses=0))
+    full.print_job(job())  # of an older server
+    assert "died" not in capsys.readouterr().out
+
+
 def test_of_many_files_the_first_are_shown_and_the_rest_counted(capsys):
     one = {"id": ID, "name": "page.png", "media_type": "image/png", "size_bytes": 1, "sha256": ""}
     full.print_job(job(outputs=[one | {"created_at": "2026-01-02T03:04:05Z"}] * (full.MAX_FILES + 1200)))

@@ -5,7 +5,7 @@ from statistics import mean
 
 import pytest
 
-from service.worker.retry import backoff_s
+from service.worker.retry import backoff_s, loss_delay_s
 
 
 @pytest.mark.parametrize(("attempt", "ceiling_s"), [(1, 2), (2, 4), (3, 8), (4, 16), (10, 1024), (11, 2048)])
@@ -35,3 +35,8 @@ def test_the_delays_are_spread_evenly_over_all_that_is_allowed():
 
 def test_the_same_draw_gives_the_same_delay():
     assert backoff_s(4, 1, 100, lambda: 0.5) == backoff_s(4, 1, 100, lambda: 0.5) == 4
+
+
+def test_the_first_loss_costs_no_time_and_each_later_one_more_up_to_a_cap():
+    assert [loss_delay_s(losses, lambda: 1.0) for losses in (1, 2, 3, 4, 5, 100)] == [0, 2, 8, 30, 30, 30]
+    assert [loss_delay_s(losses, lambda: 0.5) for losses in (1, 2, 3)] == [0, 1, 4]

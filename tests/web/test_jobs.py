@@ -12,7 +12,7 @@ NOBODY = new_id()
 
 async def test_a_job_tells_its_whole_life(submit, finished):
     job = await finished(await submit(processor="t.write", params={"name": "out.txt", "text": "abc"}))
-    assert (job["state"], job["attempt"], job["error"]) == ("succeeded", 1, None)
+    assert (job["state"], job["attempt"], job["losses"], job["error"]) == ("succeeded", 1, 0, None)
     assert job["created_at"] <= job["started_at"] <= job["finished_at"]
     assert job["progress"]["fraction"] == 1.0
     [output] = job["outputs"]

@@ -28,6 +28,7 @@ export function showFacts(job) {
   const facts = {
     Processor: job.processor,
     Attempt: job.attempt ? `${job.attempt} of ${job.max_attempts}` : `0 of ${job.max_attempts}`,
+    ...(job.losses ? { Losses: String(job.losses) } : {}),
     Duration: duration(runTime(job)),
     Age: age(between(job.created_at)),
     Created: shortMoment(job.created_at),
