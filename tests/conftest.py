@@ -1,6 +1,7 @@
 """A service on a data folder of its own, for each test that asks for one.
 
-`@pytest.mark.settings(max_files=2)` changes its settings. With `NO_SKIPS=1` in the environment, as in CI, a test that
+`@pytest.mark.settings(max_files=2)` changes its settings. No verdict of the default run depends on how fast the machine
+is: what is timed is marked `timed`, and left out. With `NO_SKIPS=1` in the environment, as in CI, a test that
 would be skipped for want of a tool fails instead.
 """
 
@@ -28,6 +29,9 @@ def pytest_configure(config: pytest.Config) -> None:
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # a shell does that to what runs in the background
         signal.signal(signal.SIGINT, signal.default_int_handler)
     config.addinivalue_line("markers", "settings(**changes): settings of the service that the test runs on")
+    config.addinivalue_line(
+        "markers", "timed: the verdict is a duration, so the machine must be quiet: `pytest -n0 -m timed`"
+    )
 
 
 @pytest.hookimpl(wrapper=True)

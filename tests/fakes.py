@@ -9,7 +9,7 @@ from typing import Any
 import httpx
 
 Message = dict[str, Any]
-_PATIENCE_S = 20
+_PATIENCE_S = 60
 
 
 def plain_environment() -> dict[str, str]:

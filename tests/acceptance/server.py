@@ -21,8 +21,8 @@ import httpx
 from service.clock import SystemClock
 
 REPOSITORY = Path(__file__).parents[2]
-START_LIMIT_S = 30.0
-STOP_LIMIT_S = 30.0
+START_LIMIT_S = 60.0
+STOP_LIMIT_S = 60.0
 POLL_S = 0.02
 
 PROXY_VARIABLES = {"HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"}

@@ -9,7 +9,7 @@ import pytest
 
 from tests.acceptance.server import clean_environment, run_server
 
-LIMIT_S = 30
+LIMIT_S = 60
 
 
 def refusal(*arguments):

@@ -22,7 +22,7 @@ from tests.acceptance import telling_processors
 from tests.acceptance.server import REPOSITORY, clean_environment, run_server
 
 PHOTO = REPOSITORY / "tests" / "samples" / "rocket.jpg"
-LIMIT_S = 30
+LIMIT_S = 60
 OK, REFUSED, USAGE, UNREACHABLE, TIMED_OUT = range(5)
 ESCAPES = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 

@@ -10,7 +10,7 @@ from typing import Any
 import httpx
 import pytest
 import pytest_asyncio
-from playwright.async_api import Browser, async_playwright
+from playwright.async_api import Browser, async_playwright, expect
 
 from tests.acceptance.server import Server, run_server
 from tests.browser.watched import Watched, open_watched
@@ -31,6 +31,7 @@ async def browser() -> AsyncIterator[Browser]:
     path = find_chromium()
     if path is None:
         pytest.skip("there is no Chromium: apt-get install chromium, or name one in CHROMIUM")
+    expect.set_options(timeout=60_000)  # ms: it ends what hangs
     async with async_playwright() as playwright:
         browser = await playwright.chromium.launch(executable_path=path, args=ARGUMENTS)
         yield browser
@@ -64,5 +65,5 @@ async def watched(browser: Browser, server: Server) -> AsyncIterator[Watched]:
 
 @pytest.fixture
 def api(server: Server) -> Iterator[httpx.Client]:
-    with httpx.Client(base_url=server.url, trust_env=False, timeout=30) as client:
+    with httpx.Client(base_url=server.url, trust_env=False, timeout=100) as client:
         yield client

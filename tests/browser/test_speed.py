@@ -1,7 +1,4 @@
-"""What a person waits for: the first page of a long table, and the news of a change.
-
-The limits are those of a quiet machine (200 and 50 ms) times `tests.browser.slack`.
-"""
+"""What a person waits for: the first page of a long table, and the news of a change; on a quiet machine."""
 
 import statistics
 
@@ -12,10 +9,9 @@ from tests.acceptance.server import run_server
 from tests.benchmarks.backlog import fill
 from tests.browser.conftest import server_settings
 from tests.browser.pages import submit
-from tests.browser.slack import SLACK
 from tests.browser.watched import open_watched
 
-pytestmark = pytest.mark.asyncio(loop_scope="session")
+pytestmark = [pytest.mark.asyncio(loop_scope="session"), pytest.mark.timed]
 
 JOBS = 100_000
 ROUNDS = 5
@@ -61,7 +57,7 @@ async def test_the_first_page_of_a_hundred_thousand_jobs_is_soon_there(browser, 
                 taken.append(await watched.page.evaluate(_READY_MS))
             await expect(watched.page.locator("#rows > *")).to_have_count(50)
             await watched.require_quiet()
-    assert statistics.median(taken) < SLACK * FIRST_PAGE_MS, taken
+    assert statistics.median(taken) < FIRST_PAGE_MS, taken
 
 
 async def test_the_news_of_a_commit_is_soon_in_the_browser(watched, api):
@@ -71,4 +67,4 @@ async def test_the_news_of_a_commit_is_soon_in_the_browser(watched, api):
     for _ in range(_NEWS // 3):  # each is queued, runs and succeeds
         submit(api, "text.write", name="x.txt", content="x")
     delays = await page.evaluate("() => window.delays")
-    assert statistics.median(delays) < SLACK * NEWS_MS, delays
+    assert statistics.median(delays) < NEWS_MS, delays

@@ -13,7 +13,7 @@ from typing import Any
 
 from tests.acceptance.server import STOP_LIMIT_S, Server
 
-ORDER_LIMIT_S = 10
+ORDER_LIMIT_S = 60
 
 
 class SabotagedServer(Server):

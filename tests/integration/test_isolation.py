@@ -3,9 +3,6 @@
 import asyncio
 import os
 import signal
-import subprocess
-import sys
-import time
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -219,22 +216,9 @@ async def test_a_crash_is_followed_by_a_new_child_before_the_next_job(assign):
 # ---- floods
 
 
-def seconds_of_a_plain_pipe():
-    """How long this machine takes now to pass a gigabyte from one process to another."""
-    began = time.monotonic()
-    with subprocess.Popen([sys.executable, "-c", PRINT_GIGABYTE], stdout=subprocess.PIPE) as printing:
-        assert printing.stdout is not None
-        while printing.stdout.read(64 * 1024):
-            pass
-    return time.monotonic() - began
-
-
 async def test_a_gigabyte_of_output_neither_blocks_nor_floods(runner, assign):
-    plain_s = await asyncio.to_thread(seconds_of_a_plain_pipe)
     await runner.warm()
-    began = time.monotonic()
     assert await runner.run(assign("t.print_gigabyte"), notes := Notes()) == Returned("printed")
-    assert time.monotonic() - began < max(15, 10 * plain_s)  # about twice a plain pipe is usual
     assert sum(map(len, notes.lines)) < 256 * 1024
     assert any(line.endswith("bytes were dropped here: too much was printed") for line in notes.lines)
     assert notes.lines[-1] == "the last line"

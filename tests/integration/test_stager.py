@@ -42,7 +42,7 @@ async def feeding(stager: Stager) -> AsyncIterator[None]:
 
 
 async def take(queue: MemoryQueue, count: int, lane: str = "loop") -> list[str]:
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         return [await queue.get(lane) for _ in range(count)]
 
 

@@ -310,10 +310,10 @@ async def test_whatever_goes_wrong_with_a_sync_nobody_is_left_waiting(tmp_path, 
 
         with monkeypatch.context() as patch:
             patch.setattr(folder_sync, "sync_folder", fail)
-            async with asyncio.timeout(5):
+            async with asyncio.timeout(60):
                 answers = await asyncio.gather(*(sync.wait() for _ in range(5)), return_exceptions=True)
         assert {type(answer) for answer in answers} == {told}
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(60):
         await sync.wait()
 
 
@@ -334,7 +334,7 @@ async def test_an_adoption_that_is_cancelled_in_its_thread_leaves_nothing(storag
 
     def slow_replace(path: Path, target: Path) -> Path:
         reached.set()
-        assert go_on.wait(5)
+        assert go_on.wait(60)
         return replace(path, target)
 
     monkeypatch.setattr(Path, "replace", slow_replace)

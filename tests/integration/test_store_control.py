@@ -207,14 +207,14 @@ async def test_who_waits_for_a_job_is_told_of_its_end(store):
     waiting = asyncio.create_task(store.jobs.wait(job.id, 60))
     await asyncio.sleep(0)
     await store.jobs.settle(Settlement(job.id, WORKER, 1, Move.SUCCEED, at(1)))
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(60):
         await waiting
         await store.jobs.wait(job.id, 60)  # it has ended: no need to wait
 
 
 async def test_who_waits_too_long_is_let_go(store):
     job_id = await store.queued()
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(60):
         await store.jobs.wait(job_id, 0.01)
     assert await store.state(job_id) is State.QUEUED
 

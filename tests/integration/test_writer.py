@@ -73,7 +73,7 @@ async def test_writes_that_come_together_share_one_commit(store):
 
 
 async def test_a_write_that_comes_alone_is_committed_at_once(store):
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(60):
         for n in range(3):
             await store.writer.write(put, f"k{n}")
             assert store.writer.commits == n + 1
@@ -90,7 +90,7 @@ async def test_what_comes_while_a_commit_runs_goes_into_the_next_one(store):
 
     def slow(_connection: Connection, items: Sequence[None]) -> Sequence[None]:
         begun.set()
-        assert go_on.wait(5)
+        assert go_on.wait(60)
         return items
 
     first = asyncio.create_task(store.writer.write(slow, None))
@@ -189,7 +189,7 @@ async def test_a_database_that_another_program_locks_is_waited_for(store):
         done, _ = await asyncio.wait([write], timeout=0.1)
         assert not done
         other.execute("COMMIT")
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(60):
             assert await write == "put a"
 
 

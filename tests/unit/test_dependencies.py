@@ -211,7 +211,7 @@ async def test_a_factory_that_is_cancelled_in_its_thread_is_closed(job):
 
     def slow() -> Iterator[int]:
         loop.call_soon_threadsafe(begun.set)
-        assert go_on.wait(10)
+        assert go_on.wait(60)
         try:
             yield 1
         finally:

@@ -23,7 +23,7 @@ class Duty:
             raise RuntimeError("a bad round")
 
     async def reached(self, rounds: int) -> None:
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(60):
             await self._event(rounds).wait()
 
     def _event(self, rounds: int) -> asyncio.Event:

@@ -132,7 +132,7 @@ async def test_a_reporter_that_is_never_closed_comes_to_rest(reporter, kept, mon
     before = asyncio.all_tasks()
     reporter.take(LogNote("one", {}))
     (task,) = asyncio.all_tasks() - before
-    await asyncio.wait_for(task, 5)
+    await asyncio.wait_for(task, 60)
     assert len(kept.lines) == 1
     reporter.take(LogNote("two", {}))
     await reporter.close()

@@ -196,5 +196,5 @@ async def test_a_client_that_takes_nothing_of_a_download_is_cut_off(app, store, 
              "http_version": "1.1", "scheme": "http", "asgi": {"version": "3.0", "spec_version": "2.3"},
              "server": ("filemill", 80), "client": ("127.0.0.1", 1), "root_path": "",
              "extensions": {streaming.ABORT: lambda: aborted.append("aborted")}}  # fmt: skip
-    await asyncio.wait_for(app(scope, never, never), 10)
+    await asyncio.wait_for(app(scope, never, never), 60)
     assert aborted == ["aborted"]

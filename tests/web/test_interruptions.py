@@ -78,7 +78,7 @@ async def test_a_request_that_the_server_ends_in_its_commit_keeps_row_and_bytes(
 
     def add_late(connection, items):
         reached.set()
-        assert go_on.wait(5)
+        assert go_on.wait(60)
         return add_jobs(connection, items)
 
     monkeypatch.setattr(service.store.jobs, "add_jobs", add_late)

@@ -12,7 +12,7 @@ import pytest
 from service.web import events, streaming
 from tests.web.answers import assert_problem
 
-PATIENCE_S = 10
+PATIENCE_S = 60
 LIFE = ["queued", "running", "succeeded"]
 
 
