@@ -19,6 +19,7 @@ from service.intake.submit import Intake
 from service.meters import Meters
 from service.ownership import owned
 from service.processors.registry import Registry, load_registry
+from service.queues.base import Share
 from service.queues.memory import MemoryQueue
 from service.settings import Settings
 from service.states import State
@@ -105,7 +106,7 @@ async def open_runtime(settings: Settings, clock: Clock | None = None) -> AsyncI
                 meters=meters,
                 clock=clock,
             ),
-            control=Control(store.jobs, store.files, storage, registry, workers.queue, workers.executor, clock),
+            control=Control(store.jobs, store.files, storage, workers.queue, workers.executor, clock),
             pool=workers.pool,
             feed=store.feed,
             stats=store.stats,
@@ -155,17 +156,17 @@ class _Workers:
 async def _open_workers(ground: _Ground, registry: Registry) -> AsyncIterator[_Workers]:
     settings, clock, boot_id, storage = ground.settings, ground.clock, ground.boot_id, ground.storage
     jobs = ground.store.jobs
-    lanes = _lanes(registry, settings)
-    queue = MemoryQueue(lanes, settings.queue_capacity)
-    names = _names_by_lane(registry, lanes)
-    stager = Stager(jobs, queue, names, settings.queue_capacity, clock, one_from=max(1, settings.max_losses - 1))
+    consumers = {"loop": settings.consumers, "child": settings.child_processes}
+    queue = MemoryQueue(_shares(registry, consumers), settings.queue_capacity)
+    last_chance = max(1, settings.max_losses - 1)
+    stager = Stager(jobs, queue, list(registry), settings.queue_capacity, clock, one_from=last_chance)
     pruner = Pruner(jobs, ground.store.files, storage, settings, clock)
     ledger = Ledger(boot_id, jobs, storage, settings=settings, meters=ground.meters, clock=clock)
     async with AsyncExitStack() as stack:
         runners = await stack.enter_async_context(_open_runners(settings))
         executor = Executor(ledger, storage, registry, runners, work=ground.work.path, settings=settings)
         stack.push_async_callback(_release, ledger, jobs, boot_id, clock)
-        pool = await stack.enter_async_context(Pool(lanes, queue, executor, settings.shutdown_grace_s))
+        pool = await stack.enter_async_context(Pool(consumers, queue, executor, settings.shutdown_grace_s))
         duties = _background(
             ground.store.feed.run(),
             measure_lag(ground.meters, clock),
@@ -258,15 +259,12 @@ async def _warm(children: ChildRunner, count: int) -> None:
     await children.warm(count)
 
 
-def _lanes(registry: Registry, settings: Settings) -> dict[str, int]:
-    """Return how many consumers each lane has; a processor with a `max_concurrency` has a lane of its own."""
-    lanes: dict[str, int] = {"loop": settings.consumers, "child": settings.child_processes}
-    limited = [(one.queue, lanes[one.lane], one.max_concurrency) for one in registry.values()]
-    return lanes | {queue: min(places, limit) for queue, places, limit in limited if limit is not None}
-
-
-def _names_by_lane(registry: Registry, lanes: Iterable[str]) -> dict[str, list[str]]:
-    return {lane: [one.name for one in registry.values() if one.queue == lane] for lane in lanes}
+def _shares(registry: Registry, lanes: Iterable[str]) -> dict[str, list[Share]]:
+    """Return which processors share each lane, and how."""
+    return {
+        lane: [Share(one.name, one.weight, one.max_concurrency) for one in registry.values() if one.lane == lane]
+        for lane in lanes
+    }
 
 
 @contextmanager

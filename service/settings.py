@@ -76,7 +76,7 @@ class Settings(BaseSettings):
     )
     job_file_limit_bytes: Bytes = Field(40 * GIB, ge=MIB, description="largest file that a `def` attempt may write")
     jobs_per_child: int = Field(1000, ge=1, description="jobs after which a child process is replaced by a fresh one")
-    queue_capacity: int = Field(1000, ge=1, le=10_000, description="job ids held in memory for each lane")
+    queue_capacity: int = Field(1000, ge=1, le=10_000, description="job ids held in memory for each processor")
     job_timeout_s: float = Field(600, gt=0, le=7 * DAY_S, description="time limit of an attempt, if none is given")
     job_max_attempts: int = Field(3, ge=1, le=100, description="attempts of a job, if none are given")
     max_losses: int = Field(

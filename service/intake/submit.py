@@ -87,7 +87,7 @@ class Intake:
                 job = await self._new_job(submission, processor, received.files, answer)
                 try:
                     with received.committing():
-                        record = await self._add(job, Ticket(job.id, job.priority, processor.queue))
+                        record = await self._add(job, Ticket(job.id, job.priority, job.processor))
                 except KeyTakenError:
                     return Accepted(await self._must_find_earlier(answer, first_job), replayed=True)
         self._meters.submitted(job.processor, sum(file.size_bytes for file in received.files))

@@ -48,6 +48,7 @@ Lane = Literal["loop", "child"]
 MIN_MEMORY_BYTES = 64 * 1024**2  # with less, a child cannot even call the function
 _MEDIA_TYPE = re.compile(r"\*/\*|[a-z0-9][a-z0-9.+-]*/(\*|[a-z0-9][a-z0-9.+-]*)")
 EMPTY = "application/x-empty"
+MAX_WEIGHT = 100
 _NAME = re.compile(r"[a-z][a-z0-9_]*(\.[a-z][a-z0-9_]*)*")
 
 
@@ -72,6 +73,7 @@ class Processor:
     max_attempts: int | None
     memory_limit_bytes: int | None = None
     max_concurrency: int | None = None
+    weight: int = 1
     extra: str | None = None
     requires: tuple[str, ...] = ()
     details: str = ""
@@ -90,11 +92,6 @@ class Processor:
     def lane(self) -> Lane:
         """Where it runs: on the event loop, or in a child process."""
         return "loop" if self.is_async else "child"
-
-    @property
-    def queue(self) -> str:
-        """The queue that its jobs wait in: that of its lane, or one of its own where `max_concurrency` limits it."""
-        return self.lane if self.max_concurrency is None else f"{self.lane}:{self.name}"
 
     @property
     def params_schema(self) -> dict[str, Any]:
@@ -184,6 +181,7 @@ def processor(  # noqa: PLR0913 - one parameter for each thing to say of a proce
     max_attempts: int | None = None,
     memory_limit_bytes: int | None = None,
     max_concurrency: int | None = None,
+    weight: int = 1,
     extra: str | None = None,
     requires: Sequence[str] = (),
 ) -> Callable[[Callable[..., Any]], Processor]:
@@ -198,12 +196,13 @@ def processor(  # noqa: PLR0913 - one parameter for each thing to say of a proce
         max_attempts: how often to try in all; a job may ask for another number.
         memory_limit_bytes: what the child process of a `def` may use.
         max_concurrency: how many of its jobs run at the same time.
+        weight: how many turns it has, where jobs of several processors wait, for one of another; 1 to 100.
         extra: the extra of `filemill` that installs what it requires.
         requires: modules, by their first name, without which it is listed as unavailable.
 
     Raises:
         TypeError: the signature cannot become a schema, or the function cannot be called with a job.
-        ValueError: the name, a media type, the number of files or a limit is not valid.
+        ValueError: the name, a media type, the number of files, a limit or the weight is not valid.
     """
     if not isinstance(name, str):
         raise TypeError('write @processor("its.name"): the decorator is called, with a name')
@@ -214,6 +213,8 @@ def processor(  # noqa: PLR0913 - one parameter for each thing to say of a proce
             raise ValueError(f"{name}: {one!r} in accepts is not a media type: write image/png, image/* or */*")
     if min_files < 0 or (max_files is not None and max_files < min_files):
         raise ValueError(f"{name}: no number of files is {min_files} or more and {max_files} or less")
+    if weight not in range(1, MAX_WEIGHT + 1):
+        raise ValueError(f"{name}: weight is {weight}, and must be a whole number from 1 to {MAX_WEIGHT}")
     _check_limits(
         name,
         timeout_s=(timeout_s, 0.001),
@@ -239,6 +240,7 @@ def processor(  # noqa: PLR0913 - one parameter for each thing to say of a proce
             max_attempts=max_attempts,
             memory_limit_bytes=memory_limit_bytes,
             max_concurrency=max_concurrency,
+            weight=weight,
             extra=extra,
             requires=tuple(requires),
         )

@@ -1,156 +1,142 @@
-"""The queue of one process: a bounded `asyncio.Queue` for each lane."""
+"""The queue of one process: in each lane a line for each processor, which take turns."""
 
 import asyncio
-from bisect import bisect_right, insort
-from collections.abc import Iterable, Sequence
+from collections import defaultdict, deque
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 
-from service.queues.base import Ticket
-
-Entry = tuple[int, str]
+from service.queues.base import Share, Ticket
+from service.queues.line import Line
+from service.queues.turns import Turns
 
 
 class MemoryQueue:
-    """Keeps the first tickets of each lane in memory; the rest of a long backlog stays in the database."""
+    """Keeps the first tickets of each processor in memory; the rest of a long backlog stays in the database.
 
-    def __init__(self, lanes: Iterable[str], capacity: int) -> None:
+    `lanes` says which processors share the places of a lane.
+    """
+
+    def __init__(self, lanes: Mapping[str, Iterable[Share]], capacity: int) -> None:
         self._hungry = asyncio.Event()
-        self._lanes = {lane: _LaneQueue(capacity) for lane in lanes}
+        self._lanes = {lane: _Lane(Line(share, capacity) for share in shares) for lane, shares in lanes.items()}
+        self._lane_of = {name: lane for lane in self._lanes.values() for name in lane.lines}
 
     def offer(self, ticket: Ticket) -> bool:
-        queue = self._lanes[ticket.lane]
-        taken = queue.offer(_entry(ticket))
-        if queue.is_hungry:
-            self._hungry.set()
+        if (lane := self._lane_of.get(ticket.processor)) is None:  # it waits for a server that has it
+            return False
+        taken = lane.offer(ticket)
+        self._look_at(lane.lines[ticket.processor])
         return taken
 
     def hand_over(self, ticket: Ticket) -> bool:
-        return self._lanes[ticket.lane].hand_over(_entry(ticket))
+        lane = self._lane_of.get(ticket.processor)
+        return lane is not None and lane.hand_over(ticket)
 
-    async def get(self, lane: str) -> str:
-        queue = self._lanes[lane]
-        _, job_id = await queue.next()
-        if queue.is_hungry:
-            self._hungry.set()
-        return job_id
+    async def get(self, lane: str) -> Ticket:
+        ticket = await self._lanes[lane].next()
+        self._look_at(self._lanes[lane].lines[ticket.processor])
+        return ticket
 
-    def done(self, lane: str, job_id: str) -> None:
-        self._lanes[lane].done(job_id)
+    def free(self, ticket: Ticket) -> None:
+        self._lane_of[ticket.processor].free(ticket)
 
-    def begin_restock(self, lane: str) -> int:
-        return self._lanes[lane].begin_restock()
+    def done(self, ticket: Ticket) -> None:
+        self._line(ticket.processor).done(ticket.job_id)
 
-    def restock(self, lane: str, tickets: Sequence[Ticket], seen: int, *, complete: bool) -> None:
-        self._lanes[lane].restock(map(_entry, tickets), seen, complete=complete)
+    def begin_restock(self, processors: Iterable[str]) -> Mapping[str, int]:
+        return {processor: self._line(processor).begin_restock() for processor in processors}
+
+    def restock(self, seen: Mapping[str, int], tickets: Iterable[Ticket], most: int) -> None:
+        stock: dict[str, list[Ticket]] = {processor: [] for processor in seen}
+        for ticket in tickets:
+            stock[ticket.processor].append(ticket)
+        for processor, first in stock.items():
+            self._line(processor).restock(first, seen[processor], complete=len(first) < most)
+        for lane in self._lanes.values():  # not before all are known: the most urgent may be the last of them
+            lane.serve()
 
     async def wait_hungry(self) -> Sequence[str]:
-        while not (hungry := [name for name, lane in self._lanes.items() if lane.is_hungry]):
+        while not (hungry := [name for name in self._lane_of if self._line(name).is_hungry]):
             self._hungry.clear()
             await self._hungry.wait()
         return hungry
 
     def size(self, lane: str) -> int:
         """Return how many tickets wait in the lane."""
-        return self._lanes[lane].qsize()
+        return sum(len(line.entries) for line in self._lanes[lane].lines.values())
+
+    def _line(self, processor: str) -> Line:
+        return self._lane_of[processor].lines[processor]
+
+    def _look_at(self, line: Line) -> None:
+        if line.is_hungry:
+            self._hungry.set()
 
 
-class _LaneQueue(asyncio.Queue[Entry]):
-    """A bounded priority queue without doubles.
+class _Lane:
+    """The lines of the processors that share a lane, and the consumers that wait for a ticket.
 
-    While `overflow` is set, the database holds ready jobs that are not here: a newcomer may then only come in
-    ahead of the last one here, or it would overtake what waits outside. The three underscored methods are those
-    that `asyncio.Queue` leaves to its subclasses.
+    Where a consumer waits, there is no ticket that it could have.
     """
 
-    def __init__(self, capacity: int) -> None:
-        super().__init__(capacity)
-        # after a start the database may hold any number
-        self.overflow = True
-        self.refusals = 0
-        self._hands = 0  # consumers that wait, or have not yet taken what they were woken for
-        self._taken: set[str] = set()  # handed out, and not done
-        self._gone: set[str] | None = None  # done while the backlog is read, which may still show them
+    def __init__(self, lines: Iterable[Line]) -> None:
+        self.lines = {line.name: line for line in lines}
+        self._turns: dict[int, Turns] = defaultdict(Turns)  # for each rank: one of another does not disturb it
+        self._waiting: deque[asyncio.Future[Ticket]] = deque()
 
-    @property
-    def is_hungry(self) -> bool:
-        """Whether there is a backlog outside, and room for some of it."""
-        return self.overflow and self.qsize() <= self.maxsize // 2
+    def offer(self, ticket: Ticket) -> bool:
+        """Take a newcomer if it is among the first of its processor."""
+        taken = self.lines[ticket.processor].offer(ticket)
+        self.serve()
+        return taken
 
-    def offer(self, entry: Entry) -> bool:
-        """Take a newcomer if its turn is among those here."""
-        if entry in self._present:
-            return True
-        if (self.overflow or self.full()) and not (self._entries and entry < self._entries[-1]):
-            self.overflow = True
-            self.refusals += 1
-            return False
-        if self.full():
-            self._drop_after(self.maxsize - 1)
-        self.put_nowait(entry)
-        return True
-
-    def hand_over(self, entry: Entry) -> bool:
+    def hand_over(self, ticket: Ticket) -> bool:
         """Take a newcomer only if a consumer takes it at once."""
-        if self.overflow or self.full() or self.qsize() >= self._hands or entry in self._present:
+        if not self._someone_waits() or not self.lines[ticket.processor].offer_at_once(ticket):
             return False
-        self.put_nowait(entry)
+        self.serve()
         return True
 
-    async def next(self) -> Entry:
-        """Return the first entry, as soon as there is one."""
-        self._hands += 1
+    async def next(self) -> Ticket:
+        """Return the next ticket, as soon as there is one."""
+        if (line := self._first()) is not None:
+            return line.take()
+        waiting: asyncio.Future[Ticket] = asyncio.get_running_loop().create_future()
+        self._waiting.append(waiting)
         try:
-            return await self.get()
-        finally:
-            self._hands -= 1
+            return await waiting
+        except asyncio.CancelledError:
+            self._give_up(waiting)
+            raise
 
-    def begin_restock(self) -> int:
-        """Note that the backlog is about to be read."""
-        self._gone = set()
-        return self.refusals
+    def free(self, ticket: Ticket) -> None:
+        """Let another job of the processor run."""
+        self.lines[ticket.processor].free()
+        self.serve()
 
-    def restock(self, entries: Iterable[Entry], seen: int, *, complete: bool) -> None:
-        """Take what was read of the backlog; what comes last, and has no room, goes back to the database."""
-        over = self._taken | (self._gone or set())
-        self._gone = None
-        self.overflow = not complete or self.refusals != seen
-        new = {entry for entry in entries if entry[1] not in over} - self._present
-        first = sorted(new.union(self._entries))[: self.maxsize]
-        if first:
-            self._drop_after(bisect_right(self._entries, first[-1]))
-            for entry in first:
-                if entry not in self._present:
-                    self.put_nowait(entry)
-        self.overflow = self.overflow or not new <= self._present
+    def serve(self) -> None:
+        """Give the consumers that wait what there is."""
+        while self._someone_waits() and (line := self._first()) is not None:
+            self._waiting.popleft().set_result(line.take())
 
-    def done(self, job_id: str) -> None:
-        """Forget what was handed out."""
-        self._taken.discard(job_id)
-        if self._gone is not None:
-            self._gone.add(job_id)
+    def _first(self) -> Line | None:
+        """Return the line whose turn it is; None when there is nothing to take."""
+        ranks = {name: line.rank for name, line in self.lines.items() if line.entries and line.has_room}
+        if not ranks:
+            return None
+        first = min(ranks.values())
+        weights = {name: self.lines[name].weight for name, rank in ranks.items() if rank == first}
+        return self.lines[self._turns[first].next(weights)]
 
-    def _drop_after(self, count: int) -> None:
-        """Keep the first `count`; the rest goes back to the database."""
-        dropped = self._entries[count:]
-        if dropped:
-            del self._entries[count:]
-            self._present.difference_update(dropped)
-            self.overflow = True
+    def _someone_waits(self) -> bool:
+        while self._waiting and self._waiting[0].done():  # cancelled, and not yet told so
+            _ = self._waiting.popleft()
+        return bool(self._waiting)
 
-    def _init(self, maxsize: int) -> None:  # noqa: ARG002 - asyncio.Queue passes it
-        self._entries: list[Entry] = []  # in order: what `put` and `get` cost is one move in memory
-        self._present: set[Entry] = set()
-        self._queue = self._entries  # what `qsize` counts
-
-    def _put(self, item: Entry) -> None:
-        insort(self._entries, item)
-        self._present.add(item)
-
-    def _get(self) -> Entry:
-        entry = self._entries.pop(0)
-        self._present.discard(entry)
-        self._taken.add(entry[1])
-        return entry
-
-
-def _entry(ticket: Ticket) -> Entry:
-    return -ticket.priority, ticket.job_id
+    def _give_up(self, waiting: asyncio.Future[Ticket]) -> None:
+        with suppress(ValueError):
+            self._waiting.remove(waiting)
+        if not waiting.cancelled():
+            ticket = waiting.result()
+            self.lines[ticket.processor].put_back(ticket)
+            self.serve()

@@ -154,7 +154,7 @@ class Jobs:
         return [JobRecord(job, tuple(inputs.get(job.id, ())), tuple(outputs.get(job.id, ()))) for job in page]
 
     async def list_ready(self, processors: Sequence[str], limit: int) -> list[Ready]:
-        """Return the jobs of these processors that may be claimed now, in the order in which they should be."""
+        """Return jobs that may be claimed now, up to `limit` of each processor: its first, in their order."""
         found: list[Ready] = []
         async with self._database.session() as session:
             for processor in processors:
@@ -165,7 +165,7 @@ class Jobs:
                     .limit(limit)
                 )
                 found += [Ready(job_id, processor, -rank) for job_id, rank in rows]
-        return sorted(found, key=lambda ready: (-ready.priority, ready.id))[:limit]
+        return found
 
     async def find_next_due(self) -> datetime | None:
         """Return the moment at which the next scheduled job is due, or None."""

@@ -4,7 +4,6 @@ from typing import NoReturn
 
 from service.clock import Clock
 from service.errors import InputGoneError, WrongStateError
-from service.processors.registry import Registry
 from service.queues.base import JobQueue, Ticket
 from service.states import TRANSITIONS, Move
 from service.storage.base import Storage
@@ -22,7 +21,6 @@ class Control:
         jobs: Jobs,
         files: Files,
         storage: Storage,
-        registry: Registry,
         queue: JobQueue,
         executor: Executor,
         clock: Clock,
@@ -30,7 +28,6 @@ class Control:
         self._jobs = jobs
         self._files = files
         self._storage = storage
-        self._registry = registry
         self._queue = queue
         self._executor = executor
         self._clock = clock
@@ -60,8 +57,7 @@ class Control:
                 raise InputGoneError("an input file of this job was deleted; submit it again with its files")
             await self._refuse(job_id, "retried", "only failed and cancelled jobs can be")
         record = await self._jobs.get(job_id)
-        if (processor := self._registry.find(record.job.processor)) is not None:
-            self._queue.offer(Ticket(job_id, record.job.priority, processor.queue))
+        self._queue.offer(Ticket(job_id, record.job.priority, record.job.processor))
         return record
 
     async def delete(self, job_id: str) -> None:

@@ -9,7 +9,7 @@ from typing import Any, Self
 import structlog
 
 from service.errors import FilemillError
-from service.queues.base import JobQueue
+from service.queues.base import JobQueue, Ticket
 from service.worker.executor import Executor
 
 log = structlog.get_logger()
@@ -21,15 +21,12 @@ _ON_LOOP = "loop"
 class Pool:
     """Runs `consumers[lane]` consumers for each lane. Use as `async with`; leaving it drains.
 
-    A lane such as "child:pdf.render" holds the jobs of a processor with a `max_concurrency`: it has so many
-    consumers of its own, so that a job that must wait keeps nobody from other jobs. They take their places from
-    those of "child", before they claim. A place is free when the processor is done: a child has its next job while
-    the outputs of the last one are made durable.
+    Each consumer is a place. It is free when the processor is done: a child has its next job while the outputs of the
+    last one are made durable. Which job gets it is for the queue to say.
     """
 
     def __init__(self, consumers: Mapping[str, int], queue: JobQueue, executor: Executor, grace_s: float) -> None:
         self._consumers = consumers
-        self._places = {lane: asyncio.Semaphore(count) for lane, count in consumers.items() if ":" not in lane}
         self._busy: Counter[str] = Counter()
         self._queue = queue
         self._executor = executor
@@ -89,19 +86,18 @@ class Pool:
 
     def occupancy(self) -> dict[str, tuple[int, int]]:
         """Return how many jobs run in each lane, and how many could."""
-        return {lane: (self._busy[lane], self._consumers[lane]) for lane in self._places}
+        return {lane: (self._busy[lane], count) for lane, count in self._consumers.items()}
 
     async def _consume(self, lane: str) -> None:
         """Run one job after the other; of those whose processor is done, one may still be on its way to its end."""
-        home = lane.partition(":")[0]
         before: asyncio.Task[None] | None = None
         while not self._stopping.is_set():
-            job_id = await self._next(lane, self._places[home])
-            place = _Place(self._places[home], self._busy, home)
-            if home == _ON_LOOP:  # these have places enough
-                await self._execute(lane, job_id, place)
+            ticket = await self._next(lane)
+            place = _Place(ticket, self._queue, self._busy, lane)
+            if lane == _ON_LOOP:  # these have places enough
+                await self._execute(ticket, place)
                 continue
-            job = asyncio.create_task(self._execute(lane, job_id, place))
+            job = asyncio.create_task(self._execute(ticket, place))
             self._jobs.add(job)
             job.add_done_callback(self._jobs.discard)
             await place.freed.wait()
@@ -109,36 +105,30 @@ class Pool:
                 await asyncio.wait([before])
             before = job
 
-    async def _execute(self, lane: str, job_id: str, place: "_Place") -> None:
+    async def _execute(self, ticket: Ticket, place: "_Place") -> None:
         try:
-            await self._executor.execute(job_id, place.free)
+            await self._executor.execute(ticket.job_id, place.free)
         except FilemillError as error:
-            log.warning("job left to the stager", job_id=job_id, error=error.detail)
+            log.warning("job left to the stager", job_id=ticket.job_id, error=error.detail)
             await self._pause()  # what refuses one claim would refuse the next, and the queue is refilled at once
         except Exception:
-            log.exception("executor failed", job_id=job_id)
+            log.exception("executor failed", job_id=ticket.job_id)
         finally:
             place.free()
-            self._queue.done(lane, job_id)
+            self._queue.done(ticket)
 
     async def _pause(self) -> None:
         with suppress(TimeoutError):
             async with asyncio.timeout(_PAUSE_S):
                 await self._stopping.wait()
 
-    async def _next(self, lane: str, places: asyncio.Semaphore) -> str:
-        """Wait for a job, and for a place to run it; only here may a consumer be stopped at once."""
+    async def _next(self, lane: str) -> Ticket:
+        """Wait for a job; only here may a consumer be stopped at once."""
         task = asyncio.current_task()
         assert task is not None  # noqa: S101 - a coroutine of a task
         self._idle.add(task)
         try:
-            job_id = await self._queue.get(lane)
-            try:
-                await places.acquire()
-            except asyncio.CancelledError:
-                self._queue.done(lane, job_id)  # it was never begun: whoever reads the backlog next may have it
-                raise
-            return job_id
+            return await self._queue.get(lane)
         finally:
             self._idle.discard(task)
 
@@ -146,8 +136,9 @@ class Pool:
 class _Place:
     """A place that a job has taken."""
 
-    def __init__(self, places: asyncio.Semaphore, busy: Counter[str], lane: str) -> None:
-        self._places = places
+    def __init__(self, ticket: Ticket, queue: JobQueue, busy: Counter[str], lane: str) -> None:
+        self._ticket = ticket
+        self._queue = queue
         self._busy = busy
         self._lane = lane
         self.freed = asyncio.Event()
@@ -158,4 +149,4 @@ class _Place:
         if not self.freed.is_set():
             self.freed.set()
             self._busy[self._lane] -= 1
-            self._places.release()
+            self._queue.free(self._ticket)

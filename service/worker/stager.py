@@ -1,6 +1,6 @@
 """From the database to the queue: whatever is ready gets its ticket, at the start and ever after."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from datetime import datetime
 
 from service.clock import Clock
@@ -15,7 +15,7 @@ _TICKS_BETWEEN_LOOKS = 20
 
 
 class Stager:
-    """Feeds the queue. `lanes` names the processors of each lane; `capacity` is what the queue holds of one.
+    """Feeds the queue with the jobs of these processors; `capacity` is what the queue holds of one.
 
     Jobs that the worker died under `one_from` times in a row, or more often, are fed to it one at a time, and not
     before it stands for `STANDING_S` seconds: one that is killed again and again does not use up their last chances.
@@ -25,7 +25,7 @@ class Stager:
         self,
         jobs: Jobs,
         queue: JobQueue,
-        lanes: Mapping[str, Sequence[str]],
+        processors: Sequence[str],
         capacity: int,
         clock: Clock,
         *,
@@ -33,11 +33,10 @@ class Stager:
     ) -> None:
         self._jobs = jobs
         self._queue = queue
-        self._lanes = lanes
+        self._processors = tuple(processors)
         self._capacity = capacity
         self._clock = clock
         self._one_from = one_from
-        self._processors = tuple(name for names in lanes.values() for name in names)
         self._standing_at = clock.monotonic() + STANDING_S
         self._ticks = 0
 
@@ -49,18 +48,16 @@ class Stager:
         self._ticks += 1
 
     async def feed(self) -> None:
-        """Refill each lane whenever it runs low, for ever; a database that cannot be read is asked again."""
+        """Refill each line of jobs whenever it runs low, for ever; a database that cannot be read is asked again."""
         await every(TICK_S, self._feed)
 
     async def restock_all(self) -> None:
-        """Offer the first of every lane's backlog."""
-        for lane in self._lanes:
-            await self._restock(lane)
+        """Offer the first of every processor's backlog."""
+        await self._restock(self._processors)
 
     async def _feed(self) -> None:
         while True:
-            for lane in await self._queue.wait_hungry():
-                await self._restock(lane)
+            await self._restock(await self._queue.wait_hungry())
 
     async def _stage_due(self) -> bool:
         due, now = await self._jobs.find_next_due(), self._clock.now()
@@ -76,8 +73,8 @@ class Stager:
         with_turns = self._processors if is_standing else ()
         return await self._jobs.stage(now, _SLICE, one_from=self._one_from, processors=with_turns)
 
-    async def _restock(self, lane: str) -> None:
-        seen = self._queue.begin_restock(lane)
-        ready = await self._jobs.list_ready(self._lanes[lane], self._capacity)
-        tickets = [Ticket(one.id, one.priority, lane) for one in ready]
-        self._queue.restock(lane, tickets, seen, complete=len(tickets) < self._capacity)
+    async def _restock(self, processors: Sequence[str]) -> None:
+        """Read the backlog of each: how long that of one is makes no difference to another."""
+        seen = self._queue.begin_restock(processors)
+        ready = await self._jobs.list_ready(processors, self._capacity)
+        self._queue.restock(seen, [Ticket(one.id, one.priority, one.processor) for one in ready], self._capacity)

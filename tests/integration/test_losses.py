@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 import pytest
 
+from service.queues.base import Share
 from service.queues.memory import MemoryQueue
 from service.states import Move, State
 from service.store.records import Claim, Settlement
@@ -14,12 +15,13 @@ from service.worker.stager import STANDING_S, TICK_S, Stager
 from tests.fakes import FakeClock
 from tests.integration.stores import Store, at
 
-LANES = {"loop": ["t.one", "t.two"]}
+PROCESSORS = ["t.one", "t.two"]
 MAX_LOSSES = 5
 
 
 def stager_of(store: Store, clock: FakeClock) -> Stager:
-    return Stager(store.jobs, MemoryQueue(LANES, 1000), LANES, 1000, clock, one_from=MAX_LOSSES - 1)
+    queue = MemoryQueue({"loop": map(Share, PROCESSORS)}, 1000)
+    return Stager(store.jobs, queue, PROCESSORS, 1000, clock, one_from=MAX_LOSSES - 1)
 
 
 @dataclass
@@ -57,7 +59,7 @@ class Folder:
         return f"worker-{self.lives}"
 
     async def claim_all(self) -> None:
-        for ready in await self.store.jobs.list_ready(LANES["loop"], 100):
+        for ready in await self.store.jobs.list_ready(PROCESSORS, 100):
             assert await self.store.jobs.claim(Claim(ready.id, self.worker, self.clock.now()))
             self.running[ready.id] = 0
 

@@ -1,14 +1,14 @@
 """From the database to the queue."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 
 import pytest
 from sqlalchemy.exc import OperationalError
 from structlog.testing import capture_logs
 
-from service.queues.base import Ticket
+from service.queues.base import Share, Ticket
 from service.queues.memory import MemoryQueue
 from service.store.jobs import Jobs
 from service.store.records import Claim, Ready
@@ -16,7 +16,8 @@ from service.worker.stager import Stager
 from tests.fakes import FakeClock
 from tests.integration.stores import WORKER, Store, at
 
-LANES = {"loop": ["t.one", "t.two"], "child": ["t.child"]}
+LANES = {"loop": [Share("t.one"), Share("t.two")], "child": [Share("t.child")]}
+PROCESSORS = ["t.one", "t.two", "t.child"]
 CAPACITY = 4
 
 
@@ -27,7 +28,7 @@ def queue() -> MemoryQueue:
 
 @pytest.fixture
 def stager(store: Store, queue: MemoryQueue, clock: FakeClock) -> Stager:
-    return Stager(store.jobs, queue, LANES, CAPACITY, clock)
+    return Stager(store.jobs, queue, PROCESSORS, CAPACITY, clock)
 
 
 @asynccontextmanager
@@ -43,7 +44,7 @@ async def feeding(stager: Stager) -> AsyncIterator[None]:
 
 async def take(queue: MemoryQueue, count: int, lane: str = "loop") -> list[str]:
     async with asyncio.timeout(60):
-        return [await queue.get(lane) for _ in range(count)]
+        return [(await queue.get(lane)).job_id for _ in range(count)]
 
 
 async def test_at_the_start_all_that_is_ready_is_offered_in_its_lane(store, queue, stager):
@@ -111,7 +112,7 @@ async def test_an_urgent_job_overtakes_a_backlog_longer_than_the_queue(store, qu
         await store.queued()
     await stager.restock_all()
     urgent = await store.queued(priority=5)
-    assert queue.offer(Ticket(urgent, 5, "loop"))
+    assert queue.offer(Ticket(urgent, 5, "t.one"))
     assert await take(queue, 1) == [urgent]
 
 
@@ -123,6 +124,38 @@ async def test_an_urgent_job_deep_in_the_backlog_is_offered_first(store, queue, 
     assert await take(queue, 1) == [urgent]
 
 
+async def test_a_backlog_of_one_processor_however_long_hides_no_job_of_another(store, queue, stager):
+    long = [await store.queued() for _ in range(3 * CAPACITY)]
+    await store.queued(processor="t.elsewhere", priority=9)
+    other = await store.queued(processor="t.two")
+    await stager.restock_all()
+    assert await take(queue, 2) == [long[0], other]
+
+
+class Noting(Jobs):
+    """Knows whose backlog was read."""
+
+    def __init__(self, store: Store) -> None:
+        super().__init__(store.database, store.writer, store.jobs._changes)
+        self.read: list[list[str]] = []
+
+    async def list_ready(self, processors: Sequence[str], limit: int) -> list[Ready]:
+        self.read.append(list(processors))
+        return await super().list_ready(processors, limit)
+
+
+async def test_only_the_backlog_of_who_runs_low_is_read_again(store, queue, clock):
+    jobs = Noting(store)
+    for _ in range(CAPACITY + 1):
+        await store.queued()
+    async with feeding(Stager(jobs, queue, PROCESSORS, CAPACITY, clock)):
+        for _ in range(CAPACITY + 1):
+            (job_id,) = await take(queue, 1)
+            assert await store.jobs.claim(Claim(job_id, WORKER, at(1)))
+    assert jobs.read[0] == PROCESSORS
+    assert {tuple(one) for one in jobs.read[1:]} == {("t.one",)}
+
+
 async def test_jobs_submitted_while_the_backlog_drains_are_neither_lost_nor_doubled(store, queue, stager):
     submitted: list[str] = []
     taken: list[str] = []
@@ -131,7 +164,7 @@ async def test_jobs_submitted_while_the_backlog_drains_are_neither_lost_nor_doub
         for _ in range(60):
             job_id = await store.queued()
             submitted.append(job_id)
-            queue.offer(Ticket(job_id, 0, "loop"))
+            queue.offer(Ticket(job_id, 0, "t.one"))
 
     async def consume() -> None:
         while len(taken) < 60:
@@ -161,6 +194,6 @@ async def test_feeding_goes_on_after_the_database_could_not_be_read(store, queue
     job_id = await store.queued()
     jobs = FailingOnce(store.database, store.writer, store.jobs._changes)
     with capture_logs() as lines:
-        async with feeding(Stager(jobs, queue, LANES, CAPACITY, clock)):
+        async with feeding(Stager(jobs, queue, PROCESSORS, CAPACITY, clock)):
             assert await take(queue, 1) == [job_id]
     assert [line["event"] for line in lines] == ["periodic duty failed"]

@@ -189,7 +189,7 @@ async def test_each_job_of_a_page_has_its_own_files(store):
     assert [[file.name for file in record.inputs] for record in page] == [["2a", "2b"], ["1a", "1b"], ["0a", "0b"]]
 
 
-async def test_what_is_ready_comes_by_priority_then_by_age_and_never_too_early(store):
+async def test_what_is_ready_of_each_processor_comes_by_priority_then_by_age_and_never_too_early(store):
     low = await store.queued(priority=-1)
     old = await store.queued()
     await store.queued(delay_s=60, priority=9)
@@ -197,8 +197,8 @@ async def test_what_is_ready_comes_by_priority_then_by_age_and_never_too_early(s
     young = await store.queued()
     await store.queued(processor="t.elsewhere", priority=9)
     ready = await store.jobs.list_ready(["t.one", "t.two"], 10)
-    assert [one.id for one in ready] == [high, old, young, low]
-    assert [one.id for one in await store.jobs.list_ready(["t.one", "t.two"], 2)] == [high, old]
+    assert [one.id for one in ready] == [old, young, low, high]
+    assert [one.id for one in await store.jobs.list_ready(["t.one", "t.two"], 2)] == [old, young, high]
     assert await store.jobs.list_ready([], 10) == []
 
 

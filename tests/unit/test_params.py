@@ -108,6 +108,9 @@ def test_params_that_no_longer_fit_fail_the_job_for_good():
         ({"timeout_s": float("nan")}, "timeout_s is nan"),
         ({"max_attempts": 0}, "max_attempts is 0, and must be at least 1"),
         ({"max_concurrency": 0}, "max_concurrency is 0, and must be at least 1"),
+        ({"weight": 0}, "weight is 0, and must be a whole number from 1 to 100"),
+        ({"weight": 101}, "weight is 101, and must be a whole number from 1 to 100"),
+        ({"weight": 1.5}, "weight is 1.5, and must be a whole number from 1 to 100"),
         ({"memory_limit_bytes": 1024}, "memory_limit_bytes is 1024, and must be at least 67,108,864"),
     ],
 )

@@ -11,7 +11,7 @@ from service.errors import DatabaseUnavailableError
 from service.queues.memory import MemoryQueue
 from service.worker.executor import Executor
 from service.worker.pool import Pool
-from tests.contracts.job_queue import opened, ticket
+from tests.contracts.job_queue import LANES, opened, ticket
 
 
 class Work:
@@ -43,7 +43,7 @@ class Work:
         return len(self.begun) - len(self.done)
 
     async def reach(self, what: list[str], count: int) -> None:
-        async with asyncio.timeout(5), self._changed:
+        async with asyncio.timeout(60), self._changed:
             await self._changed.wait_for(lambda: len(what) >= count)
 
     async def _note(self, what: list[str], job_id: str) -> None:
@@ -79,19 +79,19 @@ def pool_of(work: Any, queue: MemoryQueue, count: int = 2, grace_s: float = 5) -
 
 @pytest.fixture
 def queue() -> MemoryQueue:
-    return cast("MemoryQueue", opened(MemoryQueue(["loop", "child"], 100)))
+    return cast("MemoryQueue", opened(MemoryQueue(LANES, 100)))
 
 
-def offer(queue: MemoryQueue, *job_ids: str, lane: str = "loop") -> None:
+def offer(queue: MemoryQueue, *job_ids: str, processor: str = "t.one") -> None:
     for job_id in job_ids:
-        queue.offer(ticket(job_id, lane=lane))
+        queue.offer(ticket(job_id, processor=processor))
 
 
 async def test_a_lane_runs_as_many_jobs_at_once_as_it_has_consumers(queue):
     work = Work(gate_open=False)
     async with pool_of(work, queue, 3):
         offer(queue, "a", "b", "c", "d", "e")
-        offer(queue, "x", "y", lane="child")
+        offer(queue, "x", "y", processor="t.child")
         await work.reach(work.begun, 4)
         assert sorted(work.begun) == ["a", "b", "c", "x"]
         work.gate.set()
@@ -101,7 +101,7 @@ async def test_a_lane_runs_as_many_jobs_at_once_as_it_has_consumers(queue):
 async def test_the_next_job_begins_when_the_processor_is_done_and_not_when_the_job_is_settled(queue):
     work = Settling()
     async with pool_of(work, queue) as pool:
-        offer(queue, "a", "b", "c", lane="child")
+        offer(queue, "a", "b", "c", processor="t.child")
         await work.reach(work.begun, 1)
         assert pool.occupancy()["child"] == (1, 1)
         work.processed.release()
@@ -122,7 +122,7 @@ async def test_the_next_job_begins_when_the_processor_is_done_and_not_when_the_j
 async def test_at_the_end_of_the_grace_what_is_not_settled_is_put_back_too(queue):
     work = Settling()
     async with pool_of(work, queue, grace_s=0):
-        offer(queue, "a", "b", lane="child")
+        offer(queue, "a", "b", processor="t.child")
         work.processed.release()
         await work.reach(work.begun, 2)
     assert sorted(work.stopped) == ["a", "b"]
@@ -153,7 +153,7 @@ async def test_at_the_end_what_runs_may_finish_and_what_waits_is_not_begun(queue
 
 async def test_what_does_not_finish_within_the_grace_is_stopped(queue):
     work = Work(gate_open=False)
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(60):
         async with pool_of(work, queue, 2, grace_s=0):
             offer(queue, "a", "b")
             await work.reach(work.begun, 2)
@@ -161,7 +161,7 @@ async def test_what_does_not_finish_within_the_grace_is_stopped(queue):
 
 
 async def test_a_pool_without_work_stops_at_once(queue):
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(60):
         async with pool_of(Work(), queue, 10, grace_s=3600) as pool:
             assert pool.is_alive
 
@@ -169,22 +169,46 @@ async def test_a_pool_without_work_stops_at_once(queue):
 async def test_a_pool_that_is_stopped_before_it_began_begins_nothing(queue):
     work = Work()
     offer(queue, "a")
-    async with asyncio.timeout(5), pool_of(work, queue) as pool:
+    async with asyncio.timeout(60), pool_of(work, queue) as pool:
         pool.stop()
     assert work.begun == []
 
 
-async def test_a_job_that_waits_for_its_place_at_the_end_is_not_kept_from_others():
-    queue = cast("Any", opened(MemoryQueue(["loop", "loop:x", "child"], 100)))
+async def test_a_job_at_the_limit_of_its_processor_is_not_begun_at_the_end_and_keeps_nobody_waiting(queue):
     work = Work(gate_open=False)
-    async with Pool({"loop": 1, "loop:x": 1}, queue, cast("Executor", work), 0):
-        offer(queue, "a")
+    async with pool_of(work, queue, 2, grace_s=0):
+        offer(queue, "a", "b", processor="t.lonely")
+        offer(queue, "c")
+        await work.reach(work.begun, 2)
+    assert (sorted(work.begun), queue.size("loop")) == (["a", "c"], 1)
+
+
+async def test_when_a_place_is_free_a_processor_that_waits_has_its_turn_before_the_rest_of_a_backlog(queue):
+    work = Settling()
+    async with pool_of(work, queue, 1, grace_s=0):
+        offer(queue, *(f"long{n}" for n in range(100)))
         await work.reach(work.begun, 1)
-        queue.restock("loop:x", [], queue.begin_restock("loop:x"), complete=True)
-        assert queue.offer(ticket("b", lane="loop:x"))
-        async with asyncio.timeout(5):
-            while queue.size("loop:x"):
-                await asyncio.sleep(0)
-    seen = queue.begin_restock("loop:x")
-    queue.restock("loop:x", [ticket("b", lane="loop:x")], seen, complete=True)
-    assert (work.begun, queue.size("loop:x")) == (["a"], 1)
+        offer(queue, "quick", processor="t.two")
+        work.processed.release()
+        work.settled.release()
+        await work.reach(work.begun, 2)
+        assert work.begun == ["long0", "quick"]
+
+
+async def test_a_job_of_a_limited_processor_begins_when_the_one_before_it_is_done_and_not_yet_settled(queue):
+    work = Settling()
+    async with pool_of(work, queue, 3, grace_s=0):
+        offer(queue, "a", "b", processor="t.lonely")
+        await work.reach(work.begun, 1)
+        work.processed.release()
+        await work.reach(work.begun, 2)
+        assert (work.begun, work.done) == (["a", "b"], [])
+
+
+async def test_what_fails_gives_back_the_place_of_its_processor(queue):
+    work = Work(a=DatabaseUnavailableError("no"), b=ValueError("boom"))
+    with capture_logs():
+        async with pool_of(work, queue, 2, grace_s=0):
+            offer(queue, "a", "b", "c", processor="t.lonely")
+            await work.reach(work.done, 1)
+    assert (work.begun, work.done) == (["a", "b", "c"], ["c"])
