@@ -6,10 +6,11 @@ from sqlmodel import SQLModel
 
 from service.settings import load_settings
 from service.store import models  # noqa: F401 - fills SQLModel.metadata
+from service.store.database import database_url
 
 connection = context.config.attributes.get("connection")
 if connection is None:
-    connection = create_engine(f"sqlite:///{load_settings().data_dir / 'filemill.db'}").connect()
+    connection = create_engine(database_url(load_settings().data_dir / "filemill.db")).connect()
 
 # batch mode: SQLite cannot alter a table in place
 context.configure(connection=connection, target_metadata=SQLModel.metadata, render_as_batch=True)

@@ -17,8 +17,9 @@ def owned(data_dir: Path) -> Iterator[None]:
 
     Raises:
         DataDirLockedError: another process owns it; the error names that process.
-        StartError: the folder cannot be made or written.
+        StartError: the folder cannot be made or written, or its path is no text.
     """
+    _require_text(data_dir)
     try:
         make_folder(data_dir)
         file = (data_dir / "filemill.lock").open("a+")
@@ -37,6 +38,15 @@ def owned(data_dir: Path) -> Iterator[None]:
         file.write(json.dumps({"pid": os.getpid()}))
         file.flush()
         yield
+
+
+def _require_text(data_dir: Path) -> None:
+    """Refuse a path that is not UTF-8: what processors are given, and what is logged, is JSON."""
+    try:
+        str(data_dir.absolute()).encode()
+    except UnicodeEncodeError:
+        shown = os.fsencode(data_dir).decode("utf-8", "backslashreplace")
+        raise StartError(f"the path of the data folder {shown} is not UTF-8; name another with --data-dir") from None
 
 
 def _owner(text: str) -> str:

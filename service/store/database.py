@@ -5,7 +5,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Engine, create_engine, event
+from sqlalchemy import URL, Engine, create_engine, event
 from sqlalchemy.exc import DBAPIError, TimeoutError  # noqa: A004 - what the pool raises
 from sqlalchemy.ext.asyncio import create_async_engine
 from sqlmodel.ext.asyncio.session import AsyncSession
@@ -39,12 +39,12 @@ class Database:
         self.path = path
         pragmas = (*_PRAGMAS, f"PRAGMA synchronous={'FULL' if durable else 'NORMAL'}")
         self.writes = create_engine(
-            f"sqlite:///{path}", pool_size=1, connect_args={"check_same_thread": False}, **_OPTIONS
+            database_url(path), pool_size=1, connect_args={"check_same_thread": False}, **_OPTIONS
         )
         begin_with(self.writes, "BEGIN IMMEDIATE", pragmas)
         presence = Presence(path)
         event.listen(self.writes, "commit", lambda _connection: presence.require())
-        self.reads = create_async_engine(database_url(path), pool_size=_READERS, **_OPTIONS)
+        self.reads = create_async_engine(database_url(path, "sqlite+aiosqlite"), pool_size=_READERS, **_OPTIONS)
         begin_with(self.reads.sync_engine, "BEGIN", (*pragmas, "PRAGMA query_only=ON"))
 
     @asynccontextmanager
@@ -68,9 +68,9 @@ class Database:
         self.writes.dispose()
 
 
-def database_url(path: Path) -> str:
-    """Return the SQLAlchemy address of the file."""
-    return f"sqlite+aiosqlite:///{path}"
+def database_url(path: Path, driver: str = "sqlite") -> URL:
+    """Return the SQLAlchemy address of the file. Text would be read as a URL: `?` and what follows would be options."""
+    return URL.create(driver, database=str(path))
 
 
 def begin_with(engine: Engine, begin: str, pragmas: tuple[str, ...]) -> None:

@@ -41,11 +41,11 @@ def _with_alembic(path: Path, act: Any) -> tuple[str | None, str | None]:
     from sqlalchemy import NullPool, create_engine  # noqa: PLC0415
     from sqlalchemy.exc import DBAPIError  # noqa: PLC0415
 
-    from service.store.database import begin_with  # noqa: PLC0415
+    from service.store.database import begin_with, database_url  # noqa: PLC0415
 
     config = Config()
-    config.set_main_option("script_location", str(migrations_folder()))
-    engine = create_engine(f"sqlite:///{path}", poolclass=NullPool)
+    config.set_main_option("script_location", str(migrations_folder()).replace("%", "%%"))  # as in every .ini file
+    engine = create_engine(database_url(path), poolclass=NullPool)
     # all in one transaction: a server that is killed here must not leave half a migration to the next start
     begin_with(engine, "BEGIN IMMEDIATE", ())
     try:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from service.catalogue.table.engine import name, text
+from service.catalogue.table.engine import PLAIN_BYTES, name, place, text
 from service.processors.base import Fail
 
 if TYPE_CHECKING:
@@ -18,7 +18,7 @@ _TYPES = ("BIGINT", "DOUBLE", "BOOLEAN", "DATE", "TIMESTAMP")  # the first that 
 _WHOLE = r"'\s*-?(0|[1-9]\d*)\s*'"  # a cast to BIGINT would round others
 _CODE = r"'\s*[+-]?0\d.*|\s*[+].*'"  # a postal code or a telephone number: a number would lose its first signs
 _MAX_LINE_BYTES = 16 * 1024**2
-_LIMITS = {"max_line_size": str(_MAX_LINE_BYTES), "buffer_size": str(2 * _MAX_LINE_BYTES)}
+_READING = {**PLAIN_BYTES, "max_line_size": str(_MAX_LINE_BYTES), "buffer_size": str(2 * _MAX_LINE_BYTES)}
 _DELIMITERS = ",;\t|"
 _SAMPLE_CHARS = 1024**2
 
@@ -57,13 +57,13 @@ class Dialect:
             "columns": "{" + columns + "}",
             "strict_mode": str(self.is_strict).lower(),
             "allow_quoted_nulls": str(not keeps_empty).lower(),
-            **_LIMITS,
+            **_READING,
         }
         if self.date_format:
             options["dateformat"] = text(self.date_format)
         if self.timestamp_format:
             options["timestampformat"] = text(self.timestamp_format)
-        return f"read_csv({text(path)}, {', '.join(f'{key}={value}' for key, value in options.items())})"
+        return f"read_csv({place(path)}, {', '.join(f'{key}={value}' for key, value in options.items())})"
 
     def facts(self) -> dict[str, Any]:
         """Return the dialect as JSON."""
@@ -121,13 +121,13 @@ def _check_counts(counts: Sequence[tuple[int, int]]) -> None:
 def _sniffed(
     connection: "DuckDBPyConnection", path: Path, delimiter: str | None, *, header: bool | None, is_strict: bool
 ) -> Dialect:
-    given = {"sample_size": str(SAMPLE_ROWS), "strict_mode": str(is_strict).lower(), **_LIMITS}
+    given = {"sample_size": str(SAMPLE_ROWS), "strict_mode": str(is_strict).lower(), **_READING}
     if delimiter is not None:
         given["delim"] = text(delimiter)
     if header is not None:
         given["header"] = str(header).lower()
     options = ", ".join(f"{key}={value}" for key, value in given.items())
-    sniffed = connection.execute(f"FROM sniff_csv({text(path)}, {options})")
+    sniffed = connection.execute(f"FROM sniff_csv({place(path)}, {options})")
     row = dict(zip([column[0] for column in sniffed.description or ()], sniffed.fetchone() or (), strict=True))
     return Dialect(
         delimiter=_mark(row["Delimiter"]) or ",",

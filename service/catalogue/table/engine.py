@@ -17,6 +17,8 @@ ENGINE_MEMORY = "512MiB"
 THREADS = 2
 SPILL_LIMIT = "20GiB"
 MAX_OUTPUT_BYTES = 10 * 1024**3
+NO_PARTITIONS = {"hive_partitioning": "false"}  # else a folder `region=eu` on the way to a file would be a column of it
+PLAIN_BYTES = {**NO_PARTITIONS, "compression": "'none'"}  # else a suffix such as .gz would be believed
 _ODD_ROW = re.compile(r"CSV Error on Line: (\d+); Expected Number of Columns: (\d+) Found: (\d+)")
 
 
@@ -43,7 +45,8 @@ def open_engine(folder: Path, reads: Sequence[Path], writes: Path | None = None)
     }
     connection = duckdb.connect(":memory:", config=config)
     try:
-        paths = ", ".join(text(path) for path in [*reads, *([writes] if writes else [])])
+        # a pattern is looked up itself before what it matches
+        paths = ", ".join([*map(text, reads), *map(place, reads), *([text(writes)] if writes else [])])
         connection.execute(f"SET allowed_paths = [{paths}]")
         connection.execute("SET enable_external_access = false")
         connection.execute("SET enable_progress_bar = false")
@@ -61,6 +64,14 @@ def lock(connection: "DuckDBPyConnection") -> None:
 def text(value: object) -> str:
     """Return a value as a literal of SQL."""
     return "'" + str(value).replace("'", "''") + "'"
+
+
+def place(path: Path) -> str:
+    """Return the path of a file to be read, as a literal of SQL: a pattern that fits this file alone.
+
+    A path is taken for a pattern wherever it holds `*`, `?` or `[`: https://duckdb.org/docs/stable/data/multiple_files
+    """
+    return text(re.sub(r"([*?[])", r"[\1]", str(path)))
 
 
 def name(value: str) -> str:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
 from pydantic import BaseModel, ConfigDict, Field
 
 from service.catalogue.table.csv import SAMPLE_ROWS, Dialect, exact_types, find_dialect
-from service.catalogue.table.engine import failing_as, name, text
+from service.catalogue.table.engine import NO_PARTITIONS, PLAIN_BYTES, failing_as, name, place
 from service.catalogue.table.excel import write_json_lines
 from service.catalogue.text.encoding import Encoding, characters, find_encoding, named_encoding
 from service.processors.base import Fail, InputFile
@@ -133,10 +133,15 @@ def _source(connection: "DuckDBPyConnection", table: Table, types: Types) -> str
             case "texts":
                 return dialect.source(table.path, dialect.texts, keeps_empty=True)
     if table.format == "parquet":
-        return f"read_parquet({text(table.path)})"
+        return f"read_parquet({place(table.path)}{_more(NO_PARTITIONS)})"
     sample = -1 if types == "of all rows" or table.format == "xlsx" else SAMPLE_ROWS
     # Without map inference, an object with many keys stays one column a key.
-    return f"read_json({text(table.path)}, sample_size={sample}, map_inference_threshold=-1)"
+    options = {"sample_size": str(sample), "map_inference_threshold": "-1", **PLAIN_BYTES}
+    return f"read_json({place(table.path)}{_more(options)})"
+
+
+def _more(options: Mapping[str, str]) -> str:
+    return "".join(f", {key}={value}" for key, value in options.items())
 
 
 @contextlib.contextmanager
