@@ -3,6 +3,7 @@
 import asyncio
 import json
 import logging
+import os
 import signal
 import socket
 from collections.abc import AsyncIterator, Collection, Iterator
@@ -14,6 +15,7 @@ import structlog
 import uvicorn
 from fastapi import FastAPI
 
+from service.environment import CURE, read_variables
 from service.errors import StartError
 from service.garbage import spare_what_stays
 from service.logs import set_up_logs
@@ -74,6 +76,8 @@ def serve(settings: Settings) -> None:
         SystemExit: nor is it known why.
     """
     set_up_logs(settings.log_level, settings.log_format)
+    if links := read_variables(os.environ).links:
+        log.warning("variables of Services ignored", variables=list(links), cure=CURE)
     # uvicorn hears these signals first, and passes them on when it is done: that is no reason to die of them
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: None)

@@ -3,22 +3,24 @@
 import difflib
 import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from decimal import Decimal
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_origin
 
 from pydantic import BeforeValidator, Field, SecretStr, ValidationError
+from pydantic.fields import FieldInfo
 from pydantic_core import PydanticCustomError
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
+from service.environment import PREFIX, frame_of, read_variables, refuse_doubled
 from service.errors import SettingsError
 
-PREFIX = "FILEMILL_"
 KIB, MIB, GIB = 1024, 1024**2, 1024**3
 HOUR_S, DAY_S = 3600, 86400
 _SIZE = re.compile(r"([0-9]{1,30}(?:\.[0-9]{1,30})?)\s*([a-z]*)", re.IGNORECASE)
 _PREFIXES = "kmgtp"
+_SHOWN = 100  # characters of a value
 _SIZE_UNITS = (
     dict.fromkeys(("", "b", "byte", "bytes"), 1)
     | {f"{one}b": 1000**power for power, one in enumerate(_PREFIXES, 1)}
@@ -39,6 +41,16 @@ def _read_size(value: Any) -> Any:
 
 
 Bytes = Annotated[int, BeforeValidator(_read_size)]
+
+
+class _Environment(PydanticBaseSettingsSource):
+    """Gives the settings that the environment really sets."""
+
+    def get_field_value(self, field: FieldInfo, field_name: str) -> tuple[Any, str, bool]:  # noqa: ARG002 - theirs
+        return self().get(field_name), field_name, False
+
+    def __call__(self) -> dict[str, Any]:
+        return _texts_by_field(read_variables(os.environ).texts)
 
 
 class Settings(BaseSettings):
@@ -112,23 +124,41 @@ class Settings(BaseSettings):
     idempotency_retention_s: float = Field(DAY_S, gt=0, description="time that idempotency keys are kept")
     prune_interval_s: float = Field(60, gt=0, description="time between two rounds of pruning")
 
+    @classmethod
+    def settings_customise_sources(  # type: ignore[override]  # the others come by name
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        **_sources: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        return init_settings, _Environment(settings_cls)
+
 
 def load_settings(environ: Mapping[str, str] | None = None, **flags: Any) -> Settings:
     """Read the settings; a flag that is not None wins over the environment.
 
+    A variable that is empty is not set. One that Kubernetes makes of a Service is no setting: see `read_variables`.
+
     Raises:
         SettingsError: a variable with the prefix is unknown, or a value is not valid.
     """
-    _refuse_unknown(os.environ if environ is None else environ)
+    environ = os.environ if environ is None else environ
+    texts = read_variables(environ).texts
+    given = {name: value for name, value in flags.items() if value is not None}
+    _refuse_unknown(environ)
+    refuse_doubled(environ)
+    values = _texts_by_field(texts) | given
+    if wrong := [*_framed([one for one in values if one not in given], values), *_empty(given)]:
+        raise SettingsError("; ".join(wrong))
     try:
-        return Settings(**{name: value for name, value in flags.items() if value is not None})
+        return Settings(**values)
     except ValidationError as error:
         raise SettingsError("; ".join(_sentences(error))) from None
 
 
 def without_secrets(environ: Mapping[str, str]) -> dict[str, str]:
     """Return the environment without the settings that are never shown."""
-    secret = {environment_name(name) for name, field in Settings.model_fields.items() if field.annotation is SecretStr}
+    secret = {environment_name(name) for name in Settings.model_fields if _kind_of(name) == "secret"}
     return {name: value for name, value in environ.items() if name.upper() not in secret}
 
 
@@ -137,18 +167,46 @@ def environment_name(field: str) -> str:
     return PREFIX + field.upper()
 
 
+def _texts_by_field(texts: Mapping[str, str]) -> dict[str, str]:
+    names = {environment_name(name): name for name in Settings.model_fields}
+    return {names[variable]: text for variable, text in texts.items() if variable in names}
+
+
 def _refuse_unknown(environ: Mapping[str, str]) -> None:
     bare = [name.upper() for name in Settings.model_fields]
     known = [environment_name(name) for name in Settings.model_fields]
+    links = read_variables(environ).links
     for name in environ:
-        if name.upper().startswith(PREFIX) and name.upper() not in known:
+        if name.upper().startswith(PREFIX) and name.upper() not in known and name not in links:
             # without what they all begin with, or everything would look alike
             near = [PREFIX + one for one in difflib.get_close_matches(name.upper().removeprefix(PREFIX), bare, n=1)]
             hint = f"; did you mean {near[0]}?" if near else "; `filemill settings` lists them all"
             raise SettingsError(f"{name} is not a setting{hint}")
 
 
+def _framed(fields: Iterable[str], texts: Mapping[str, str]) -> Iterator[str]:
+    """Say which values have something around them that hardly belongs to them; around numbers, blanks do no harm."""
+    for field in fields:
+        if (found := frame_of(texts[field], _kind_of(field))) is not None:
+            yield f"{environment_name(field)}: {found}"
+
+
+def _kind_of(field: str) -> Literal["text", "number", "secret"]:
+    kind = Settings.model_fields[field].annotation
+    if kind is SecretStr:
+        return "secret"
+    return "text" if kind in {str, Path, Path | None} or get_origin(kind) is Literal else "number"
+
+
+def _empty(flags: Mapping[str, Any]) -> Iterator[str]:
+    """Say which flags have no text, but for those that may have none."""
+    for name, value in flags.items():
+        if value == "" and Settings.model_fields[name].get_default(call_default_factory=True) != "":
+            yield f"{environment_name(name)}: --{name.replace('_', '-')} is empty; give it a value, or leave it away"
+
+
 def _sentences(error: ValidationError) -> Iterator[str]:
     for item in error.errors():
-        name = environment_name(str(item["loc"][0]))
-        yield f"{name}: {item['msg'][:1].lower()}{item['msg'][1:]}"
+        field = str(item["loc"][0])
+        value = "" if _kind_of(field) == "secret" else f" (it is {str(item['input'])[:_SHOWN]!r})"
+        yield f"{environment_name(field)}: {item['msg'][:1].lower()}{item['msg'][1:]}{value}"

@@ -2,7 +2,6 @@
 
 import os
 from collections.abc import Iterator, Mapping
-from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -15,7 +14,7 @@ _UNITS = {"s": "s", "bytes": "bytes"}
 
 def migrate(
     data_dir: Annotated[
-        Path | None,
+        str | None,  # a path would take an empty text for this folder
         typer.Option("--data-dir", metavar="FOLDER", help="The data folder; default: FILEMILL_DATA_DIR."),
     ] = None,
 ) -> None:
@@ -44,9 +43,12 @@ def settings(ctx: typer.Context, *, json: Json = False) -> None:
 
     Takes the flags of `filemill serve`, to show what they would do.
     """
+    from service.environment import CURE, read_variables  # noqa: PLC0415
     from service.settings import load_settings  # noqa: PLC0415 - slow to import
 
     rows = list(_rows(load_settings(**ctx.obj), ctx.obj))
+    if links := read_variables(os.environ).links:
+        render.note(f"Ignored, for Kubernetes makes them of a Service: {', '.join(links)}; {CURE}.")
     if json:
         render.print_json(rows)
         return
@@ -68,9 +70,10 @@ def _value(value: Any, unit: str | None) -> str:
 
 
 def _rows(settings: Any, flags: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+    from service.environment import read_variables  # noqa: PLC0415
     from service.settings import environment_name  # noqa: PLC0415 - slow to import
 
-    environment = {name.upper() for name in os.environ}
+    environment = read_variables(os.environ).texts
     for name, field in type(settings).model_fields.items():
         variable = environment_name(name)
         is_set = "environment" if variable in environment else "default"

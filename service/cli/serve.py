@@ -18,11 +18,12 @@ def serve(ctx: typer.Context) -> None:
     Every flag is also a variable: --data-dir is FILEMILL_DATA_DIR. The flag wins.
     """
     leave_the_start_alone()
+    from service.environment import put_flags  # noqa: PLC0415 - not needed for help
     from service.settings import environment_name, load_settings  # noqa: PLC0415 - slow to import
 
     settings = load_settings(**ctx.obj)
     # Processors read their settings (mail server, outgoing rules) from the environment, in whatever process they run.
-    os.environ.update({environment_name(name): value for name, value in ctx.obj.items() if value is not None})
+    put_flags(os.environ, {environment_name(name): value for name, value in ctx.obj.items() if value is not None})
     from service.app import serve as serve_until_stopped  # noqa: PLC0415 - slow, and no use if a setting is wrong
 
     serve_until_stopped(settings)

@@ -296,6 +296,15 @@ def test_a_variable_that_is_unknown_or_wrong_is_told_before_anything_is_done(tmp
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_server_in_a_pod_starts_beside_a_service_of_its_name_and_says_what_it_ignores(tmp_path):
+    given = {"service_host": "10.0.0.1", "web_port": "tcp://10.0.0.1:80", "port": "tcp://10.0.0.1:80", "host": ""}
+    with run_server(tmp_path / "data", **given) as server:
+        assert run("jobs", "--json", url=server.url, **given)[0].split() == ["[]"]
+    [line] = [line for line in server.output.splitlines() if "variables of Services ignored" in line]
+    for word in ("FILEMILL_SERVICE_HOST", "FILEMILL_WEB_PORT", "enableServiceLinks: false"):
+        assert word in line
+
+
 def test_migrate_makes_a_database_that_a_server_takes(tmp_path):
     run("migrate", "--data-dir", tmp_path / "data")
     with run_server(tmp_path / "data") as server:

@@ -177,6 +177,22 @@ def test_serve_hands_its_flags_to_the_server(monkeypatch):
     assert (seen[0].port, seen[0].consumers, str(seen[0].data_dir)) == (0, 7, "here")
 
 
+def test_settings_say_which_variables_are_not_theirs(monkeypatch):
+    monkeypatch.setenv("FILEMILL_PORT", "tcp://10.0.0.1:80")
+    monkeypatch.setenv("FILEMILL_HOST", "")
+    result = filemill("settings", "--json")
+    rows = {row["name"]: row for row in json.loads(result.stdout)}
+    assert (rows["port"]["value"], rows["port"]["source"]) == (8000, "default")
+    assert (rows["host"]["value"], rows["host"]["source"]) == ("127.0.0.1", "default")
+    assert result.stderr.startswith("Ignored, for Kubernetes makes them of a Service: FILEMILL_PORT; set enableService")
+
+
+@pytest.mark.parametrize("command", [["serve"], ["settings"], ["migrate"]], ids=" ".join)
+def test_an_empty_folder_on_the_command_line_is_not_this_folder(command):
+    result = filemill(*command, "--data-dir", "")
+    assert (result.exit_code, result.stderr.split(";")[0]) == (2, "Error: FILEMILL_DATA_DIR: --data-dir is empty")
+
+
 def test_settings_say_where_each_value_came_from(monkeypatch):
     monkeypatch.setenv("FILEMILL_CONSUMERS", "7")
     rows = {row["name"]: row for row in json.loads(filemill("settings", "--port", "9", "--json").stdout)}

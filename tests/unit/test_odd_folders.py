@@ -35,9 +35,8 @@ def test_the_database_lies_in_the_folder_whatever_that_is_called(name, tmp_path)
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_the_folder_is_shown_as_it_is_called(name, monkeypatch):
-    monkeypatch.setenv("FILEMILL_DATA_DIR", name)
-    rows = json.loads(CliRunner().invoke(app, ["settings", "--json"]).stdout)
+def test_the_folder_is_shown_as_it_is_called(name):
+    rows = json.loads(CliRunner().invoke(app, ["settings", f"--data-dir={name}", "--json"]).stdout)
     assert [row["value"] for row in rows if row["name"] == "data_dir"] == [name]
 
 

@@ -1,5 +1,6 @@
 import pytest
 
+from service.environment import put_flags, read_variables
 from service.errors import SettingsError
 from service.settings import Settings, environment_name, load_settings
 
@@ -70,14 +71,13 @@ def test_a_size_may_have_a_unit(monkeypatch, text, size_bytes):
     assert load_settings().max_upload_bytes == size_bytes
 
 
-@pytest.mark.parametrize(
-    "text", ["", "GB", "2 parsecs", "1.5", "0.3 KiB", "-1 GB", "1e9", "1 GB GB", "٣ KB", "1" * 5000]
-)
+@pytest.mark.parametrize("text", ["GB", "2 parsecs", "1.5", "0.3 KiB", "-1 GB", "1e9", "1 GB GB", "٣ KB", "1" * 5000])
 def test_a_size_that_is_no_whole_number_of_bytes_is_refused_with_an_example(text):
     with pytest.raises(SettingsError) as caught:
         load_settings({}, max_upload_bytes=text)
     assert caught.value.detail == (
-        "FILEMILL_MAX_UPLOAD_BYTES: input should be whole bytes, such as 1048576, 512 KiB or 10 GB"
+        "FILEMILL_MAX_UPLOAD_BYTES: input should be whole bytes, such as 1048576, 512 KiB or 10 GB "
+        f"(it is {text[:100]!r})"
     )
 
 
@@ -97,10 +97,107 @@ def test_all_values_that_make_no_sense_are_told_at_once():
         load_settings({}, port="x", consumers="y")
 
 
-def test_a_refused_value_is_not_repeated_because_it_may_be_a_secret():
+def test_a_refused_value_is_told_in_short():
+    with pytest.raises(SettingsError, match=r"^FILEMILL_PORT: .*valid integer.* \(it is 'x{100}'\)$"):
+        load_settings({}, port="x" * 101)
+
+
+def test_a_refused_secret_is_not_told():
     with pytest.raises(SettingsError) as caught:
-        load_settings({}, port="hunter2")
-    assert "hunter2" not in caught.value.detail
+        load_settings({"FILEMILL_SMTP_PASSWORD": "hunter2\n"})
+    assert caught.value.detail == "FILEMILL_SMTP_PASSWORD: the value begins or ends with a line end; write it without"
+
+
+# ---- what containers are given
+
+
+SERVICES = {
+    "FILEMILL_PORT": "tcp://10.0.0.1:80",
+    "FILEMILL_SERVICE_HOST": "10.0.0.1",
+    "FILEMILL_SERVICE_PORT": "80",
+    "FILEMILL_SERVICE_PORT_HTTP": "80",
+    "FILEMILL_PORT_80_TCP": "tcp://10.0.0.1:80",
+    "FILEMILL_PORT_80_TCP_PROTO": "tcp",
+    "FILEMILL_PORT_80_TCP_PORT": "80",
+    "FILEMILL_PORT_80_TCP_ADDR": "10.0.0.1",
+    "FILEMILL_WEB_PORT": "udp://[fd00::1]:53",
+    "FILEMILL_WEB_SERVICE_HOST": "fd00::1",
+    "FILEMILL_SMTP_PORT": "tcp://mail.test:25",  # of a Service called filemill-smtp
+}
+
+
+@pytest.mark.parametrize("name", SERVICES)
+def test_a_variable_of_a_service_is_no_setting_and_is_named(name, monkeypatch):
+    monkeypatch.setenv(name, SERVICES[name])
+    assert load_settings() == Settings() == load_settings({})
+    assert load_settings(SERVICES) == load_settings({})
+    assert read_variables(SERVICES).links == tuple(sorted(SERVICES))
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("FILEMILL_SERVICE_HOSTS", "10.0.0.1"), ("FILEMILL_SERVICE_HOST", "somewhere else"),
+        ("FILEMILL_PORT", "http://10.0.0.1:80"), ("FILEMILL_PORT", "tcp://10.0.0.1"), ("FILEMILL_WEB_PORT", "80"),
+        ("FILEMILL_PORT_80_TCP_PROTO", "80"),
+    ],
+)  # fmt: skip
+def test_what_only_looks_like_a_variable_of_a_service_is_refused(name, text, monkeypatch):
+    monkeypatch.setenv(name, text)
+    with pytest.raises(SettingsError, match=f"^{name}(: .*{text}| is not a setting)"):
+        load_settings()
+
+
+@pytest.mark.parametrize("text", ["", " ", "\n"])
+@pytest.mark.parametrize("name", Settings.model_fields)
+def test_an_empty_variable_is_not_set(name, text, monkeypatch):
+    monkeypatch.setenv(environment_name(name), text)
+    assert load_settings() == Settings() == Settings.model_validate({})
+    assert getattr(load_settings(), name) == Settings.model_fields[name].get_default(call_default_factory=True)
+
+
+def test_a_misspelt_variable_is_refused_though_it_is_empty():
+    with pytest.raises(SettingsError, match="did you mean FILEMILL_PORT"):
+        load_settings({"FILEMILL_PROT": ""})
+
+
+@pytest.mark.parametrize("quote", ["'", '"'])
+@pytest.mark.parametrize(("name", "text"), [("port", "8000"), ("data_dir", "data"), ("log_level", "info"), ("url", "")])
+def test_quotes_around_a_value_are_named(name, text, quote):
+    with pytest.raises(SettingsError) as caught:
+        load_settings({environment_name(name): f"{quote}{text}{quote}"})
+    assert caught.value.detail.startswith(f"{environment_name(name)}: the quotes around it are a part of the value")
+
+
+@pytest.mark.parametrize("text", [" data", "data\n"])
+def test_blanks_around_a_text_are_named_and_around_a_number_they_do_no_harm(text):
+    with pytest.raises(SettingsError, match=r"^FILEMILL_DATA_DIR: .*begins or ends with a blank or a line end"):
+        load_settings({"FILEMILL_DATA_DIR": text})
+    assert load_settings({"FILEMILL_PORT": text.replace("data", "9000")}).port == 9000
+
+
+def test_of_variables_that_differ_in_case_alone_both_are_named_if_they_differ():
+    with pytest.raises(SettingsError, match=r"^FILEMILL_PORT and filemill_port are one setting, and differ"):
+        load_settings({"FILEMILL_PORT": "1", "filemill_port": "2"})
+    assert load_settings({"FILEMILL_PORT": "1", "filemill_port": "1", "Filemill_Port": ""}).port == 1
+    assert load_settings({"FILEMILL_PORT": "tcp://10.0.0.1:80", "filemill_port": "2"}).port == 2
+
+
+@pytest.mark.parametrize("name", ["port", "host", "data_dir", "url", "job_cpu_limit_s"])
+def test_an_empty_flag_is_refused_with_its_name(name):
+    flag = "--" + name.replace("_", "-")
+    with pytest.raises(SettingsError, match=f"^{environment_name(name)}: {flag} is empty; give it a value, or leave"):
+        load_settings({}, **{name: ""})
+
+
+def test_a_flag_may_be_empty_where_that_means_something():
+    assert load_settings({"FILEMILL_PROCESSORS": "a"}, processors="").processors == ""
+
+
+def test_a_flag_takes_the_place_of_its_variable_in_any_case_of_letters():
+    environ = {"filemill_port": "1", "OTHER": "2"}
+    put_flags(environ, {"FILEMILL_PORT": "3", "FILEMILL_DATA_DIR": "odd\n"})
+    assert environ == {"FILEMILL_PORT": "3", "OTHER": "2"}
 
 
 @pytest.mark.parametrize("name", Settings.model_fields)
