@@ -25,6 +25,7 @@ from service.settings import Settings
 from service.states import State
 from service.storage.base import Storage
 from service.storage.local import LocalStorage
+from service.storage.trial import unusable
 from service.store.feed import Feed
 from service.store.files import Files
 from service.store.ids import new_id
@@ -136,10 +137,21 @@ async def _open_ground(settings: Settings, clock: Clock) -> AsyncIterator[_Groun
     with owned(data_dir), _threads():
         async with open_store(data_dir / "filemill.db", clock, meters.committed, durable=durable) as store:
             # after the database: where there is a folder of files, a missing database has been lost
-            work = BootFolder(data_dir / "work", boot_id)
-            storage = LocalStorage(data_dir, boot_id, settings.min_free_bytes, durable=durable)
+            work, storage = _open_folders(settings, data_dir, boot_id)
             await _rescue(Rescuer(store.jobs, boot_id, clock, max_losses=settings.max_losses), data_dir)
             yield _Ground(settings, clock, boot_id, meters, store, storage, work)
+
+
+def _open_folders(settings: Settings, data_dir: Path, boot_id: str) -> tuple[BootFolder, LocalStorage]:
+    """Make the folders, and see that a file can be moved from each into that of kept files."""
+    durable = settings.durability == "full"
+    try:
+        work = BootFolder(data_dir / "work", boot_id)
+        storage = LocalStorage(data_dir, boot_id, settings.min_free_bytes, durable=durable, work=work.path)
+    except OSError as error:
+        raise unusable(data_dir, error) from error
+    storage.require_layout()
+    return work, storage
 
 
 @dataclass(frozen=True, slots=True)

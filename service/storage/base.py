@@ -95,5 +95,5 @@ class Storage(Protocol):
         ...
 
     async def check(self) -> None:
-        """Raise `StorageFullError` or `StorageFailedError` when an upload could not be kept now."""
+        """Raise `StorageFullError` or `StorageFailedError` when nothing could be kept, or nothing adopted, now."""
         ...

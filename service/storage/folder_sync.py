@@ -6,6 +6,7 @@ saw their rename, so they wait for the next one, all together.
 
 import asyncio
 import errno
+from collections.abc import Callable
 from pathlib import Path
 
 import aiofiles.os
@@ -14,10 +15,11 @@ from service.durable_folder import sync_folder
 
 
 class FolderSync:
-    """Shares fsyncs of one folder."""
+    """Shares fsyncs of one folder; `require` raises, in the thread, where the folder is not what it should be."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, require: Callable[[], None] = lambda: None) -> None:
         self._folder = folder
+        self._require = require
         self._waiting: list[asyncio.Future[None]] = []
         self._task: asyncio.Task[None] | None = None
 
@@ -26,6 +28,7 @@ class FolderSync:
 
         Raises:
             OSError: the sync failed.
+            Exception: what `require` raised.
         """
         done = asyncio.get_running_loop().create_future()
         self._waiting.append(done)
@@ -33,13 +36,17 @@ class FolderSync:
             self._task = asyncio.create_task(self._run())
         await done
 
+    def _sync(self) -> None:
+        self._require()
+        sync_folder(self._folder)
+
     async def _run(self) -> None:
         """Sync as long as somebody waits. Whatever happens, nobody is left waiting."""
         try:
             while self._waiting:
                 batch, self._waiting = self._waiting, []
                 try:
-                    await aiofiles.os.wrap(sync_folder)(self._folder)
+                    await aiofiles.os.wrap(self._sync)()
                 except asyncio.CancelledError:
                     _finish(batch, _cancelled())
                     raise

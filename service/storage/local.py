@@ -13,6 +13,7 @@ import sys
 from collections.abc import AsyncIterator, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, asynccontextmanager
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from threading import Lock
@@ -29,6 +30,7 @@ from service.storage.folder_sync import FolderSync
 from service.storage.incoming_file import PIECE_BYTES, Buffers, IncomingFile, publish
 from service.storage.local_upload import LocalUpload
 from service.storage.refusals import off_loop, refusals
+from service.storage.trial import PROBE, Trial
 
 _PAGE = 1000
 
@@ -37,18 +39,23 @@ class LocalStorage:
     """Keeps files in `root`; uploads are refused while less than `min_free_bytes` are free there.
 
     What is not `durable` is left to the system to write: it outlives this process, but a power cut takes the last.
+    `work` is the folder in which files are made that are to be adopted: `check` tries it too.
     """
 
-    def __init__(self, root: Path, boot: str, min_free_bytes: int = 0, *, durable: bool = True) -> None:
+    def __init__(
+        self, root: Path, boot: str, min_free_bytes: int = 0, *, durable: bool = True, work: Path | None = None
+    ) -> None:
         self.durable = durable
         self._kept = root / "files"
         self.incoming = BootFolder(root / "incoming", boot)
         self._min_free_bytes = min_free_bytes
-        self._folder_sync = FolderSync(self._kept)
         self._fresh: set[str] = set()
         self._hashers = ThreadPoolExecutor(thread_name_prefix="hash")
         self._buffers = Buffers()
         make_folder(self._kept)
+        self._trial = Trial(self._kept, self.incoming.path, work)
+        self._trying: asyncio.Task[None] | None = None
+        self._folder_sync = FolderSync(self._kept, self._trial.require_kept)
 
     @asynccontextmanager
     async def upload(self, key: str) -> AsyncIterator["LocalUpload"]:
@@ -116,7 +123,16 @@ class LocalStorage:
         self._fresh.difference_update(keys)
 
     async def check(self) -> None:
-        await off_loop(self._probe)
+        """Try what an upload does, and an adoption. Who asks while a trial hangs, waits for that one."""
+        if self._trying is None or self._trying.done():
+            trial = partial(self._trial.take, self.require_room, durable=self.durable)
+            self._trying = asyncio.create_task(off_loop(trial))
+            self._trying.add_done_callback(_seen)
+        await asyncio.shield(self._trying)
+
+    def require_layout(self) -> None:
+        """Raise `StartError` when nothing could ever be kept here."""
+        self._trial.require_layout()
 
     async def sync_folder(self) -> None:
         """Return once every rename into `files` so far is as durable as it shall be."""
@@ -137,16 +153,11 @@ class LocalStorage:
         await asyncio.wait([sealing])
         await self.delete([key])
 
-    def _probe(self) -> None:
-        """Do what an upload does, with one byte."""
-        probe = self.incoming.path / "probe"
-        with refusals(), probe.open("wb", buffering=0) as file:
-            try:
-                self.require_room(file.fileno())
-                file.write(b"\0")
-                os.fsync(file.fileno())
-            finally:
-                probe.unlink(missing_ok=True)  # two may ask at once
+
+def _seen(trial: asyncio.Task[None]) -> None:
+    """Look at the error of a trial that nobody may wait for any more."""
+    if not trial.cancelled():
+        trial.exception()
 
 
 def _seal_file(path: Path, target: Path, durable: bool) -> StoredBytes:  # noqa: FBT001 - it is called by position, in a thread
@@ -194,7 +205,7 @@ class _Listing:
                 return []
             if self._entries is None:
                 self._entries = self._stack.enter_context(os.scandir(self._folder))
-            return [entry.name for entry in islice(self._entries, _PAGE)]
+            return list(islice((entry.name for entry in self._entries if entry.name != PROBE), _PAGE))
 
     def close(self) -> None:
         with self._lock:

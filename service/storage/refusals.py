@@ -2,7 +2,8 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from errno import EDQUOT, ENOSPC
+from errno import EDQUOT, ENOENT, ENOSPC, ENOTDIR, EXDEV
+from pathlib import Path
 from typing import TypeVar
 
 import aiofiles.os
@@ -10,6 +11,7 @@ import aiofiles.os
 from service.errors import StorageFailedError, StorageFullError
 
 _T = TypeVar("_T")
+_FOLDERS = {"files", "incoming", "work"}
 
 
 async def off_loop(function: Callable[..., _T], *args: object) -> _T:
@@ -30,4 +32,23 @@ def refusals() -> Iterator[None]:
     except OSError as error:
         if error.errno in (ENOSPC, EDQUOT):
             raise StorageFullError(f"the disk is full: {error.strerror}") from error
-        raise StorageFailedError(f"the disk refused: {error.strerror or error}") from error
+        raise StorageFailedError(_words(error)) from error
+
+
+def _words(error: OSError) -> str:
+    """Say what was refused, and where: by the name of the folder, for its path is nobody else's business."""
+    places = [place for name in (error.filename, error.filename2) if (place := _place(name)) is not None]
+    gone = [name for name, folders in places if not all(one.is_dir() for one in folders)]
+    names = " and ".join(name for name, _ in places)
+    if gone and error.errno in (ENOENT, ENOTDIR):
+        return f"the folder {gone[0]} was deleted or replaced while the server ran; start the server again"
+    if error.errno == EXDEV and names:
+        return f"the folders {names} lie on different file systems, and files cannot be moved from one to the other"
+    return f"the disk refused: {error.strerror or error}" + (f", in the folder {names}" if names else "")
+
+
+def _place(name: object) -> tuple[str, list[Path]] | None:
+    """Return the name of the folder of the data folder that a path lies in, or is, and what has to be there for it."""
+    path = Path(name) if isinstance(name, str) else Path()
+    folder = next((one for one in (path, *path.parents) if one.name in _FOLDERS), None)
+    return None if folder is None else (folder.name, [folder, path.parent])

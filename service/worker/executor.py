@@ -8,13 +8,13 @@ import stat
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-import aiofiles.os
 import structlog
 
 from service.processors.base import InputFile, Processor
 from service.processors.registry import Registry
 from service.settings import Settings
 from service.storage.base import Storage
+from service.storage.refusals import off_loop
 from service.store.records import ClaimedJob, NewFile
 from service.worker.attempt import Attempt
 from service.worker.ledger import Ledger, broken_by
@@ -122,7 +122,7 @@ class Executor:
         if processor is None:
             return Refused("unknown_processor", f"this server has no processor {job.processor!r}")
         if processor.lane == "child":
-            await aiofiles.os.mkdir(folder)
+            await off_loop(os.mkdir, folder)
         return await self._runners[processor.lane].run(self._assignment(job, processor, folder), reporter.take)
 
     def _assignment(self, job: ClaimedJob, processor: Processor, folder: Path) -> Assignment:

@@ -159,4 +159,6 @@ def _tell_failure(settlement: Settlement) -> None:
 
 def broken_by(error: BaseException) -> Broke:
     """Return what an attempt comes to when the server itself fails."""
+    if isinstance(error, FilemillError):
+        return Broke(error.code, error.detail)
     return Broke("internal_error", f"the server failed: {ascii(error)[:500]}")

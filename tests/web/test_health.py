@@ -4,6 +4,8 @@ import asyncio
 import sqlite3
 from contextlib import closing
 
+import pytest
+
 from service.errors import DatabaseUnavailableError
 from service.store.jobs import Jobs
 from service.web import health
@@ -71,6 +73,25 @@ async def test_a_database_that_refuses_is_named(client, monkeypatch):
     assert response.status_code == 503
     assert response.json()["status"] == "unavailable"
     assert response.json()["checks"]["database"] == "database_unavailable: the disk is on fire"
+
+
+@pytest.mark.parametrize("name", ["files", "incoming", "work"])
+async def test_a_folder_that_is_gone_is_named_and_works_again_when_it_is_back(name, client, settings, monkeypatch):
+    monkeypatch.setattr(health, "FRESH_S", 0)
+    (settings.data_dir / name).rename(settings.data_dir / "away")
+    response = await client.get("/readyz")
+    assert response.status_code == 503
+    assert response.json()["checks"]["storage"].startswith(f"storage_failed: the folder {name} was deleted or replaced")
+    (settings.data_dir / "away").rename(settings.data_dir / name)
+    assert (await client.get("/readyz")).json()["status"] == "ok"
+
+
+async def test_an_attempt_says_what_readiness_says_of_the_folder_it_works_in(client, settings, submit, finished):
+    (settings.data_dir / "work").rename(settings.data_dir / "away")
+    said = (await client.get("/readyz")).json()["checks"]["storage"]
+    job = await finished(await submit(("a.txt", b"a"), processor="file.checksum", max_attempts=1))
+    assert f"{job['error']['code']}: {job['error']['message']}" == said
+    assert "work" in said
 
 
 async def test_however_many_ask_the_disk_and_the_database_are_tried_once_a_second(client, monkeypatch):
