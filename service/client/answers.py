@@ -49,6 +49,14 @@ class DamagedDownloadError(ClientError):
     """The bytes that arrived are not the bytes that the server stored."""
 
 
+class FileChangedError(ClientError):
+    """A file was changed while it was sent; the server took nothing of it."""
+
+    def __init__(self, path: str, how: str) -> None:
+        super().__init__(f"{path} changed while it was sent: {how}; nothing was taken, send it again once it is still")
+        self.path = path
+
+
 # ---- values
 
 

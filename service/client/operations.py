@@ -69,10 +69,12 @@ class Operations:
         """Send files to a processor and return the job, at once or after up to `wait_s`.
 
         The files are read piece by piece while they are sent. With an `idempotency_key` the same call can be
-        made again without making a second job.
+        made again without making a second job; a `Source` that can be wound back stands then where it stood before.
+        What is appended to a file meanwhile is left out.
 
         Raises:
             OSError: a file cannot be read.
+            FileChangedError: a file became shorter, or other bytes were written into it.
         """
         fields = {"processor": processor, "params": dict(params or {}), **options}
         call = submit_call(fields, with_files=bool(files), wait_s=wait_s, idempotency_key=idempotency_key)

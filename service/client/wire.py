@@ -19,6 +19,7 @@ import httpx
 
 from service.client.answers import ServerUnreachableError, refuse_problem
 from service.client.calls import Call
+from service.client.listening import hear_early_answers
 from service.client.uploads import CountedStream, Moved, Reader, total_size
 from service.errors import SettingsError
 
@@ -106,6 +107,7 @@ class LoopWire:
     def __init__(self, url: str, transport: httpx.AsyncBaseTransport | None) -> None:
         self._url = url
         self._http = httpx.AsyncClient(transport=transport, **_options(url))
+        hear_early_answers(self._http)
 
     async def send(
         self, call: Call, readers: Sequence[Reader] = (), on_progress: Moved | None = None
@@ -189,7 +191,7 @@ def _request(
         headers=call.headers,
         json=call.body,
         data=call.form,
-        # all that httpx needs of a file is `read`, and `fileno` where there is a length
+        # all that httpx needs of a file is `read`, and `seek` where there is a length
         files=[("file", (reader.name, cast("BinaryIO", reader))) for reader in readers] or None,
         timeout=httpx.Timeout(silence_s, connect=CONNECT_S),
     )
