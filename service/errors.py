@@ -268,6 +268,12 @@ class StorageFullError(StorageFailedError):
     http_status = 507
 
 
+class FileChangedError(StorageFailedError):
+    """The stored bytes are not those that were uploaded."""
+
+    code = "file_changed"
+
+
 class DatabaseUnavailableError(FilemillError):
     """The database could not be written or read."""
 

@@ -53,10 +53,28 @@ def bare_name(name: str, fallback: str) -> str:
     return _shorten(_FOR_SYSTEMS.sub("_", seen).lstrip(". ").rstrip()) or fallback
 
 
+def tool_name(name: str) -> str:
+    """Make a file name that every tool takes for one, with the suffix that tools go by.
+
+    Letters and digits of any script, and `.`, `_`, `-`; what else can be seen becomes `_`: a blank, a pattern such as
+    `[1]` or `%d`, a quote. It leads nowhere, is no option and not hidden; at most 200 bytes, and never empty.
+    """
+    last = re.split(r"[/\\]", unicodedata.normalize("NFC", name).rstrip("/\\"))[-1]
+    plain = "".join(_plain(one) for one in last if unicodedata.category(one) not in _UNSEEN).rstrip(".")
+    shown = plain.lstrip(".-")
+    if not shown.strip("_"):
+        return "file"
+    return _shorten(f"file.{shown}" if plain.startswith(".") and "." not in shown else shown)
+
+
 def stem_of(name: str, default: str) -> str:
     """Return what a client's file name says, without folders, suffix, control characters and outer dots."""
     clean = re.sub(r"[\x00-\x1f\x7f]", "", name.replace("\\", "/"))
     return PurePosixPath(clean).stem.strip(". ")[:MAX_STEM_CHARS] or default
+
+
+def _plain(one: str) -> str:
+    return one if one in "._-" or unicodedata.category(one)[0] in "LMN" else "_"
 
 
 def _shorten(name: str) -> str:

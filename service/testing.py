@@ -199,11 +199,11 @@ class AppClient(httpx.AsyncClient):
 
     async def _unfinished(self) -> list[Job]:
         """Return jobs that have not ended, the first to run first."""
-        found: list[Job] = []
-        for state in (State.QUEUED, State.RUNNING):  # in this order, or a job that is claimed meanwhile is overlooked
+        found: dict[str, Job] = {}
+        for state in (State.QUEUED, State.RUNNING, State.QUEUED):  # or one that moves meanwhile is overlooked
             page = await self.runtime.jobs.list_page(JobFilter(state=state, limit=_PAGE))
-            found += [one.job for one in page]
-        return sorted(found, key=lambda job: (job.state != State.RUNNING, job.run_after))
+            found |= {one.job.id: one.job for one in page}
+        return sorted(found.values(), key=lambda job: (job.state != State.RUNNING, job.run_after))
 
     async def _wait_for_one(self, jobs: list[Job]) -> None:
         if all(job.state == State.QUEUED for job in jobs):

@@ -58,7 +58,8 @@ class Processor:
 
     `accepts` are media types, with `*` as a wildcard after the slash; `max_files` None leaves the number to the
     server's setting; a limit that is None is the server's default. `requires` are the modules that the function
-    imports when it is called; `extra` is the extra of `filemill` that installs them. `details` is what the docstring
+    imports when it is called; `extra` is the extra of `filemill` that installs them. One that `reads_only` never writes
+    into an input. `details` is what the docstring
     says after the summary; `needs` are the dependencies.
     """
 
@@ -76,6 +77,7 @@ class Processor:
     weight: int = 1
     extra: str | None = None
     requires: tuple[str, ...] = ()
+    reads_only: bool = False
     details: str = ""
     needs: Needs = field(default_factory=dict)
 
@@ -184,6 +186,7 @@ def processor(  # noqa: PLR0913 - one parameter for each thing to say of a proce
     weight: int = 1,
     extra: str | None = None,
     requires: Sequence[str] = (),
+    reads_only: bool = False,
 ) -> Callable[[Callable[..., Any]], Processor]:
     """Make a processor of a function; `name` is lower case with dots, such as `image.thumbnail`.
 
@@ -199,6 +202,8 @@ def processor(  # noqa: PLR0913 - one parameter for each thing to say of a proce
         weight: how many turns it has, where jobs of several processors wait, for one of another; 1 to 100.
         extra: the extra of `filemill` that installs what it requires.
         requires: modules, by their first name, without which it is listed as unavailable.
+        reads_only: a promise that it only opens its inputs to read them, and starts no tool that would write into
+            one; such inputs cost nothing, however large. Otherwise each attempt has copies that are its own.
 
     Raises:
         TypeError: the signature cannot become a schema, or the function cannot be called with a job.
@@ -243,6 +248,7 @@ def processor(  # noqa: PLR0913 - one parameter for each thing to say of a proce
             weight=weight,
             extra=extra,
             requires=tuple(requires),
+            reads_only=reads_only,
         )
 
     return decorate

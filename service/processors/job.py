@@ -62,7 +62,11 @@ def _delay_s(delay_s: float) -> float:
 
 @dataclass(frozen=True, slots=True)
 class InputFile:
-    """A file of the job. `path` is where its bytes are, to read only; `name` is what the client called it."""
+    """A file of the job. `name` is what the client called it.
+
+    `path` is this attempt's own view of its bytes, under a safe form of the name with its suffix; whatever becomes of
+    it, the stored file stays as it is.
+    """
 
     id: str
     name: str

@@ -3,9 +3,10 @@
 Keys are file ids: they come from the service, never from a client, and have the shape that `new_id` makes.
 """
 
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import Protocol
 
@@ -17,6 +18,22 @@ class StoredBytes:
     size_bytes: int
     sha256: str
     media_type: str
+
+
+class Recorded(Protocol):
+    """What was written down of stored bytes, under the key `id`: against this they are checked."""
+
+    @property
+    def id(self) -> str: ...
+
+    @property
+    def size_bytes(self) -> int: ...
+
+    @property
+    def sha256(self) -> str: ...
+
+    @property
+    def created_at(self) -> datetime: ...
 
 
 class Upload(Protocol):
@@ -53,22 +70,35 @@ class Storage(Protocol):
         ...
 
     async def adopt(self, key: str, path: Path) -> StoredBytes:
-        """Make a finished local file durable under the key; the file is moved away."""
+        """Make a finished local file durable under the key; the file is moved away.
+
+        Whoever has it under another name, or open to write, has no hold on what is kept.
+        """
         ...
 
     def open_part(
-        self, key: str, start: int = 0, stop: int | None = None
+        self, key: str, start: int = 0, stop: int | None = None, recorded: Recorded | None = None
     ) -> AbstractAsyncContextManager[AsyncIterator[bytes]]:
         """Open the bytes from `start` up to `stop`: pieces of about 1 MiB, whole even if they are deleted meanwhile.
 
         Raises:
             StoredFileNotFoundError: there is nothing under the key.
+            FileChangedError: the bytes are not those that were `recorded`; of a large file that may come in the place
+                of its last piece.
             StorageFailedError: the storage refused.
         """
         ...
 
-    def path_of(self, key: str) -> Path:
-        """Return a local path to read the bytes from."""
+    def lend(self, recorded: Recorded, path: Path, *, reads_only: bool, go_on: Callable[[], None]) -> None:
+        """Put the bytes at a path of the borrower's own, whatever becomes of that; it blocks.
+
+        One that `reads_only` may get another name of the stored bytes. `go_on` is called now and then, and may raise.
+
+        Raises:
+            StoredFileNotFoundError: there is nothing under the key.
+            FileChangedError: the bytes are not those that were recorded.
+            StorageFullError, StorageFailedError: as for an upload.
+        """
         ...
 
     async def delete(self, keys: Iterable[str]) -> None:

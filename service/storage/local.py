@@ -9,26 +9,26 @@ A file is durable when its bytes were written and synced, it was renamed into `f
 import asyncio
 import hashlib
 import os
-import sys
-from collections.abc import AsyncIterator, Iterable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, asynccontextmanager
 from functools import partial
+from io import FileIO
 from itertools import islice
 from pathlib import Path
 from threading import Lock
-
-import aiofiles
-from aiofiles.threadpool.binary import AsyncFileIO
 
 from service.boot_folder import BootFolder
 from service.durable_folder import make_folder
 from service.errors import StorageFullError, StoredFileNotFoundError
 from service.sniff import HEAD_BYTES, sniff
-from service.storage.base import StoredBytes
+from service.storage import copying
+from service.storage.base import Recorded, StoredBytes
 from service.storage.folder_sync import FolderSync
-from service.storage.incoming_file import PIECE_BYTES, Buffers, IncomingFile, publish
+from service.storage.incoming_file import Buffers, IncomingFile, publish
+from service.storage.integrity import Integrity
 from service.storage.local_upload import LocalUpload
+from service.storage.open_part import OpenPart
 from service.storage.refusals import off_loop, refusals
 from service.storage.trial import PROBE, Trial
 
@@ -52,6 +52,7 @@ class LocalStorage:
         self._fresh: set[str] = set()
         self._hashers = ThreadPoolExecutor(thread_name_prefix="hash")
         self._buffers = Buffers()
+        self._integrity = Integrity()
         make_folder(self._kept)
         self._trial = Trial(self._kept, self.incoming.path, work)
         self._trying: asyncio.Task[None] | None = None
@@ -78,7 +79,7 @@ class LocalStorage:
 
     async def adopt(self, key: str, path: Path) -> StoredBytes:
         self._fresh.add(key)
-        sealing = asyncio.create_task(off_loop(_seal_file, path, self._kept / key, self.durable))
+        sealing = asyncio.create_task(off_loop(self._seal, key, path))
         try:
             stored = await asyncio.shield(sealing)
             await self.sync_folder()
@@ -88,19 +89,25 @@ class LocalStorage:
         return stored
 
     @asynccontextmanager
-    async def open_part(self, key: str, start: int = 0, stop: int | None = None) -> AsyncIterator[AsyncIterator[bytes]]:
-        with refusals():
-            try:
-                file = await aiofiles.open(self._kept / key, "rb", buffering=0)
-            except FileNotFoundError:
-                raise StoredFileNotFoundError(f"the bytes of the file {key} are gone") from None
+    async def open_part(
+        self, key: str, start: int = 0, stop: int | None = None, recorded: Recorded | None = None
+    ) -> AsyncIterator[AsyncIterator[bytes]]:
+        part = await off_loop(self._open_part, key, start, stop, recorded)
         try:
-            await file.seek(start)
-            yield _pieces(file, sys.maxsize if stop is None else stop - start)
+            yield part.pieces()
         finally:
-            await file.close()
+            await off_loop(part.close)
+
+    def lend(self, recorded: Recorded, path: Path, *, reads_only: bool, go_on: Callable[[], None]) -> None:
+        with refusals(), self._open(recorded.id) as file:
+            _ = self._integrity.require(file, recorded)
+            if reads_only and copying.link(self.path_of(recorded.id), path):
+                return
+            _ = file.seek(0)
+            copying.copy(file.fileno(), path, before=lambda fd: self.require_room(fd, recorded.size_bytes), go_on=go_on)
 
     def path_of(self, key: str) -> Path:
+        """Return where the bytes are; nobody but this storage may be told."""
         return self._kept / key
 
     async def delete(self, keys: Iterable[str]) -> None:
@@ -140,10 +147,10 @@ class LocalStorage:
             with refusals():
                 await self._folder_sync.wait()
 
-    def require_room(self, fd: int) -> None:
-        """Raise `StorageFullError` when the disk of this open file has come to the reserve."""
+    def require_room(self, fd: int, wanted_bytes: int = 0) -> None:
+        """Raise `StorageFullError` when the disk of this open file has come to the reserve, or these bytes would."""
         free = (stat := os.fstatvfs(fd)).f_bavail * stat.f_frsize
-        if free < self._min_free_bytes:
+        if free - wanted_bytes < self._min_free_bytes:
             raise StorageFullError(
                 f"{free} bytes are free, and the server keeps {self._min_free_bytes} in reserve; try again later"
             )
@@ -153,6 +160,36 @@ class LocalStorage:
         await asyncio.wait([sealing])
         await self.delete([key])
 
+    def _open(self, key: str) -> FileIO:
+        try:
+            return self.path_of(key).open("rb", buffering=0)
+        except FileNotFoundError:
+            raise StoredFileNotFoundError(f"the bytes of the file {key} are gone") from None
+
+    def _open_part(self, key: str, start: int, stop: int | None, recorded: Recorded | None) -> OpenPart:
+        file = self._open(key)
+        try:
+            return OpenPart(file, start, stop, recorded, self._integrity)
+        except BaseException:
+            file.close()
+            raise
+
+    def _seal(self, key: str, path: Path) -> StoredBytes:
+        """Publish a file that a processor wrote, or a copy where somebody else has a hold on its bytes."""
+        target = self.path_of(key)
+        with _opened(path) as file:
+            if not copying.is_shared(file.fileno()):
+                return _published(file, path, target, durable=self.durable)
+            own = self.incoming.path / key
+            try:
+                copying.copy(file.fileno(), own, before=self.require_room)
+                with _opened(own) as copy:
+                    stored = _published(copy, own, target, durable=self.durable)
+            finally:
+                own.unlink(missing_ok=True)
+        path.unlink(missing_ok=True)
+        return stored
+
 
 def _seen(trial: asyncio.Task[None]) -> None:
     """Look at the error of a trial that nobody may wait for any more."""
@@ -160,14 +197,17 @@ def _seen(trial: asyncio.Task[None]) -> None:
         trial.exception()
 
 
-def _seal_file(path: Path, target: Path, durable: bool) -> StoredBytes:  # noqa: FBT001 - it is called by position, in a thread
-    """Publish a file that a processor wrote; a link is refused, wherever it points."""
-    with os.fdopen(os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC), "rb", buffering=0) as file:
-        head = file.read(HEAD_BYTES)
-        file.seek(0)
-        digest = hashlib.file_digest(file, "sha256")
-        size_bytes = file.tell()
-        publish(file, path, target, durable=durable)
+def _opened(path: Path) -> FileIO:
+    """Open a file that a processor wrote; a link is refused, wherever it points."""
+    return os.fdopen(os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC), "rb", buffering=0)
+
+
+def _published(file: FileIO, path: Path, target: Path, *, durable: bool) -> StoredBytes:
+    head = file.read(HEAD_BYTES)
+    _ = file.seek(0)
+    digest = hashlib.file_digest(file, "sha256")
+    size_bytes = file.tell()
+    publish(file, path, target, durable=durable)
     return StoredBytes(size_bytes, digest.hexdigest(), sniff(head))
 
 
@@ -181,12 +221,6 @@ def _unlink_all(paths: list[Path]) -> None:
             refusals.append(error)
     if refusals:
         raise refusals[0]
-
-
-async def _pieces(file: AsyncFileIO, left: int) -> AsyncIterator[bytes]:
-    while left > 0 and (piece := await file.read(min(left, PIECE_BYTES))):
-        left -= len(piece)
-        yield piece
 
 
 class _Listing:

@@ -6,8 +6,15 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Request, Response
 
-from service.errors import FileInUseError, RangeNotSatisfiableError, StorageFailedError, StoredFileNotFoundError
+from service.errors import (
+    FileChangedError,
+    FileInUseError,
+    RangeNotSatisfiableError,
+    StorageFailedError,
+    StoredFileNotFoundError,
+)
 from service.runtime import Runtime
+from service.store.models import File
 from service.web.bodies import STORE_FILE, answer_headers
 from service.web.download import Part, content_headers, is_current, part_of
 from service.web.problems import BODY_ERRORS, CHANGE_ERRORS, LOOK_ERRORS, problem_responses
@@ -25,6 +32,7 @@ async def _closed_after_the_answer() -> AsyncIterator[AsyncExitStack]:
 
 Opened = Annotated[AsyncExitStack, Depends(_closed_after_the_answer)]
 
+_NOTHING = Part(0, 0)
 _BINARY = {"schema": {"type": "string", "format": "binary"}}
 _SENT = answer_headers(
     ETag="the SHA-256 of the whole file, a strong validator",
@@ -78,7 +86,9 @@ async def get_file(file_id: FileId, service: Service) -> FileView:
         200: {"description": "the bytes", "content": {"*/*": _BINARY}, **_SENT},
         206: {"description": "the range asked for", "content": {"*/*": _BINARY}, **_SENT},
         304: {"description": "the client has these bytes already (`If-None-Match`)"},
-        **problem_responses(StoredFileNotFoundError, RangeNotSatisfiableError, StorageFailedError, *LOOK_ERRORS),
+        **problem_responses(
+            StoredFileNotFoundError, RangeNotSatisfiableError, StorageFailedError, FileChangedError, *LOOK_ERRORS
+        ),
     },
 )
 @router.head("/{file_id}/content", include_in_schema=False)
@@ -87,10 +97,11 @@ async def download(file_id: FileId, request: Request, service: Service, opened: 
     file = await service.files.get(file_id)
     headers = content_headers(file)
     if is_current(request.headers, headers["ETag"]):
+        await _open_part(service, file, _NOTHING, opened)  # bytes that have changed are not current
         return Response(status_code=304, headers=headers)
     part = part_of(request.headers, headers["ETag"], file.size_bytes) or Part(0, file.size_bytes, partial=False)
     headers |= part.headers(file.size_bytes)
-    pieces = await _open_part(service, file_id, part, opened)
+    pieces = await _open_part(service, file, part, opened)
     if request.method == "HEAD":
         return Response(status_code=part.status, headers=headers, media_type=file.media_type)
     return ImpatientResponse(pieces, part.status, headers, media_type=file.media_type)
@@ -106,15 +117,16 @@ async def delete_file(file_id: FileId, service: Service) -> None:
     await service.control.delete_file(file_id)
 
 
-async def _open_part(service: Runtime, file_id: str, part: Part, opened: AsyncExitStack) -> AsyncIterator[bytes]:
+async def _open_part(service: Runtime, file: File, part: Part, opened: AsyncExitStack) -> AsyncIterator[bytes]:
     """Open the bytes before anything is promised of them.
 
     Raises:
         StoredFileNotFoundError: the file was deleted meanwhile.
-        StorageFailedError: it was not, and yet its bytes are gone.
+        FileChangedError: its bytes are not those that were uploaded.
+        StorageFailedError: it was not deleted, and yet its bytes are gone.
     """
     try:
-        return await opened.enter_async_context(service.storage.open_part(file_id, part.start, part.stop))
+        return await opened.enter_async_context(service.storage.open_part(file.id, part.start, part.stop, file))
     except StoredFileNotFoundError as error:
-        await service.files.get(file_id)
+        await service.files.get(file.id)
         raise StorageFailedError(error.detail) from error

@@ -48,6 +48,7 @@ REMEDIES = {
     "internal_error": "Try again later; the server's log says what went wrong.",
     "storage_failed": "Try again later; the server's owner should look at the disk.",
     "storage_full": "Try again later, when the server's disk has room again.",
+    "file_changed": "Upload the file again; the server's owner should look at the disk, or restore a backup.",
     "database_unavailable": "Try again later; /readyz says when the database is back.",
     "shutting_down": "Try again when the server has started anew.",
 }

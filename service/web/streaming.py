@@ -9,13 +9,19 @@ from fastapi.responses import StreamingResponse
 from starlette.requests import ClientDisconnect
 from starlette.types import Message, Receive, Scope, Send
 
+from service.errors import FileChangedError
+
 STALL_S = 30.0
 ABORT = "filemill.abort"
 """The ASGI extension by which a server lets the application drop the connection, with what waits to be sent."""
 
 
 class ImpatientResponse(StreamingResponse):
-    """A stream that cuts off a client which takes nothing for `STALL_S` seconds; it can resume."""
+    """A stream that cuts off a client which takes nothing for `STALL_S` seconds; it can resume.
+
+    Where the bytes turn out not to be those that were promised, the connection is cut off too: nobody takes them for
+    the whole.
+    """
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         async def impatient(message: Message) -> None:
@@ -27,9 +33,14 @@ class ImpatientResponse(StreamingResponse):
                 await super().__call__(scope, receive, impatient)
         except TimeoutError:
             _abort(scope)
+        except FileChangedError:
+            if not _abort(scope):
+                raise
 
 
-def _abort(scope: Scope) -> None:
-    """Drop the connection: a close would wait for the client to take what is in the buffers."""
-    if (abort := scope.get("extensions", {}).get(ABORT)) is not None:
-        cast("Callable[[], None]", abort)()
+def _abort(scope: Scope) -> bool:
+    """Drop the connection: a close would wait for the client to take what is in the buffers; False if it cannot be."""
+    if (abort := scope.get("extensions", {}).get(ABORT)) is None:
+        return False
+    cast("Callable[[], None]", abort)()
+    return True

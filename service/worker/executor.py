@@ -1,6 +1,7 @@
 """One job, from its claim to its settlement."""
 
 import asyncio
+import contextlib
 import itertools
 import os
 import shutil
@@ -10,16 +11,17 @@ from pathlib import Path
 
 import structlog
 
+from service.errors import StorageFailedError
 from service.processors.base import InputFile, Processor
 from service.processors.registry import Registry
 from service.settings import Settings
 from service.storage.base import Storage
-from service.storage.refusals import off_loop
-from service.store.records import ClaimedJob, NewFile
+from service.store.records import ClaimedJob
 from service.worker.attempt import Attempt
 from service.worker.ledger import Ledger, broken_by
 from service.worker.reporter import Reporter
-from service.worker.runner import Assignment, Refused, Returned, Runner, Verdict, timed_out
+from service.worker.runner import Assignment, Broke, Refused, Returned, Runner, Verdict, timed_out
+from service.worker.views import Views, inputs_of
 
 log = structlog.get_logger()
 
@@ -45,7 +47,6 @@ class Executor:
         settings: Settings,
     ) -> None:
         self._ledger = ledger
-        self._storage = storage
         self._registry = registry
         self._runners = runners
         self._work = work
@@ -53,6 +54,7 @@ class Executor:
         self._attempts: dict[str, Attempt] = {}
         self._serial = itertools.count()
         self._leftovers: set[Path] = set()
+        self._views = Views(storage)
 
     @property
     def running(self) -> int:
@@ -88,21 +90,20 @@ class Executor:
             reporter.deafen()
             if self._attempts.get(job.id) is attempt:
                 del self._attempts[job.id]
-            if _is_there(folder):
-                self._leftovers.add(folder)
+            if left := [place for place in (folder, inputs_of(folder)) if _is_there(place)]:
+                self._leftovers.update(left)
                 await asyncio.shield(self.clear())
 
     async def clear(self) -> None:
         """Remove the folders of attempts that are over: out of descriptors, that may take more than one try."""
-        for folder in list(self._leftovers):
-            await _remove(folder)
-            if not _is_there(folder):
-                self._leftovers.discard(folder)
+        doomed = list(self._leftovers)
+        await _remove(*doomed)
+        self._leftovers.difference_update(folder for folder in doomed if not _is_there(folder))
 
     async def _finish(self, job: ClaimedJob, verdict: Verdict, folder: Path, reporter: Reporter) -> None:
         """Settle. What a failed attempt wrote goes first: on a full disk it may be what the database waits for."""
         if not isinstance(verdict, Returned):
-            await _remove(folder)
+            await _remove(folder, inputs_of(folder))
         await reporter.close()
         await self._ledger.finish(job, verdict)
 
@@ -121,11 +122,18 @@ class Executor:
         processor = self._registry.find(job.processor)
         if processor is None:
             return Refused("unknown_processor", f"this server has no processor {job.processor!r}")
-        if processor.lane == "child":
-            await off_loop(os.mkdir, folder)
-        return await self._runners[processor.lane].run(self._assignment(job, processor, folder), reporter.take)
+        is_child, reads_only = processor.lane == "child", processor.reads_only
+        try:
+            files = await self._views.make(job.inputs, folder, with_folder=is_child, reads_only=reads_only)
+        except StorageFailedError as error:
+            return Broke(error.code, error.detail)
+        if not is_child and files and (attempt := self._attempts.get(job.id)) is not None:
+            attempt.expect_end_within(job.timeout_s)  # its time begins now
+        return await self._runners[processor.lane].run(self._assignment(job, processor, files, folder), reporter.take)
 
-    def _assignment(self, job: ClaimedJob, processor: Processor, folder: Path) -> Assignment:
+    def _assignment(
+        self, job: ClaimedJob, processor: Processor, files: tuple[InputFile, ...], folder: Path
+    ) -> Assignment:
         return Assignment(
             job_id=job.id,
             attempt=job.attempt,
@@ -133,16 +141,12 @@ class Executor:
             processor=processor,
             params=job.params,
             metadata=job.metadata,
-            files=tuple(self._input(file) for file in job.inputs),
+            files=files,
             folder=folder,
             timeout_s=job.timeout_s,
             memory_limit_bytes=processor.memory_limit_bytes or self._settings.job_memory_limit_bytes,
             cpu_limit_s=self._settings.job_cpu_limit_s,
         )
-
-    def _input(self, file: NewFile) -> InputFile:
-        path = self._storage.path_of(file.id)
-        return InputFile(file.id, file.name, file.media_type, file.size_bytes, file.sha256, path)
 
     async def _release(self, job: ClaimedJob, attempt: Attempt) -> None:
         """Stop the attempt, and put the job back."""
@@ -167,9 +171,15 @@ def _is_there(folder: Path) -> bool:
     return os.path.lexists(folder)
 
 
-async def _remove(folder: Path) -> None:
-    if _is_there(folder):
-        await asyncio.to_thread(_remove_all, folder)
+async def _remove(*folders: Path) -> None:
+    if left := [folder for folder in folders if _is_there(folder)]:
+        await asyncio.to_thread(_remove_each, left)
+
+
+def _remove_each(folders: list[Path]) -> None:
+    for folder in folders:
+        with contextlib.suppress(OSError):  # somebody else may be at it
+            _remove_all(folder)
 
 
 def _remove_all(folder: Path) -> None:

@@ -6,8 +6,8 @@ The checks are those of a submission; time and memory are not limited, so that a
 import asyncio
 import hashlib
 import json
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,9 @@ from service.naming import DistinctNames
 from service.processors.base import Fail, InputFile, JobContext, Note, OutputFile, Processor
 from service.processors.calling import Overrides, acall, call
 from service.sniff import HEAD_BYTES, sniff
+from service.storage import copying
 from service.worker.runner import Refused, Returned, returned
+from service.worker.views import make_places
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +68,8 @@ def prepare(
 ) -> Trial:
     """Check as a submission is checked; `files` are names and paths, `folder` is where the processor may write.
 
+    Beside the folder, in `<folder>-inputs`, it gets views of the files.
+
     Raises:
         InvalidRequestError: the processor is not available, or does not take these params or these files.
     """
@@ -79,7 +83,7 @@ def prepare(
         id="trial",
         attempt=attempt,
         max_attempts=max(processor.max_attempts or 3, attempt),
-        files=tuple(inputs),
+        files=tuple(_views(inputs, folder, reads_only=processor.reads_only)),
         place=folder,
         metadata=dict(metadata or {}),
         emit=emit,
@@ -99,4 +103,16 @@ def _input(number: int, name: str, path: Path) -> InputFile:
         media_type = sniff(file.read(HEAD_BYTES))
         file.seek(0)
         sha256 = hashlib.file_digest(file, "sha256").hexdigest()
-    return InputFile(f"input-{number}", name, media_type, path.stat().st_size, sha256, path.resolve())
+    return InputFile(f"input-{number}", name, media_type, path.stat().st_size, sha256, path)
+
+
+def _views(files: Sequence[InputFile], folder: Path, *, reads_only: bool) -> Iterator[InputFile]:
+    """Give the processor files of its own: the user's must not suffer from a trial."""
+    paths = make_places([file.name for file in files], folder.resolve())
+    for file, path in zip(files, paths, strict=True):
+        if reads_only:
+            path.symlink_to(file.path.resolve())  # it costs nothing, on another file system too
+        else:
+            with file.path.open("rb", buffering=0) as source:
+                copying.copy(source.fileno(), path)
+        yield replace(file, path=path)

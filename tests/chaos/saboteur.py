@@ -141,7 +141,7 @@ def wrap_disk() -> None:
     put(os, fsync=chosen_fsync)
     put(Path, replace=chosen_replace, unlink=chosen_unlink)
     put(incoming_file, _write_whole=step("write", incoming_file._write_whole))
-    put(local, _seal_file=step("output", local._seal_file))
+    put(local.LocalStorage, _seal=step("output", local.LocalStorage._seal))
     put(BootFolder, _delete_others=step("sweep", BootFolder._delete_others))
 
 

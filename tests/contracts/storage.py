@@ -2,12 +2,15 @@
 
 import asyncio
 import hashlib
+from dataclasses import replace
 
 import pytest
 
-from service.errors import StorageFailedError, StoredFileNotFoundError
+from service.clock import SystemClock
+from service.errors import FileChangedError, StorageFailedError, StoredFileNotFoundError
 from service.storage.base import Storage, StoredBytes
 from service.store.ids import new_id
+from service.store.records import NewFile
 
 MIB = 1024 * 1024
 ODD_SIZES = [0, 1, 4095, 4096, 4097, 65_537, MIB - 1, MIB, MIB + 1, 3 * MIB + 17]
@@ -30,6 +33,12 @@ async def read(storage: Storage, key: str, start: int = 0, stop: int | None = No
     """Read what is there."""
     async with storage.open_part(key, start, stop) as pieces:
         return b"".join([piece async for piece in pieces])
+
+
+async def keep_recorded(storage: Storage, data: bytes) -> NewFile:
+    """Store bytes, and return what is recorded of them."""
+    stored = await keep(storage, key := new_id(), data)
+    return NewFile(key, "a.txt", stored.media_type, stored.size_bytes, stored.sha256, SystemClock().now())
 
 
 async def keys_of(storage: Storage) -> list[str]:
@@ -142,10 +151,43 @@ class StorageContract:
         with pytest.raises(StoredFileNotFoundError):
             await read(storage, gone)
 
-    async def test_a_local_path_leads_to_the_bytes(self, storage):
-        key = new_id()
-        await keep(storage, key, b"here")
-        assert await asyncio.to_thread(storage.path_of(key).read_bytes) == b"here"
+    @pytest.mark.parametrize("reads_only", [True, False])
+    @pytest.mark.parametrize("size", ODD_SIZES)
+    async def test_what_is_lent_is_a_file_of_the_borrowers_own(self, storage, tmp_path, size, reads_only):
+        recorded, path = await keep_recorded(storage, content(size)), tmp_path / "view"
+        await asyncio.to_thread(storage.lend, recorded, path, reads_only=reads_only, go_on=lambda: None)
+        assert path.read_bytes() == content(size)
+        path.unlink()
+        assert await read(storage, recorded.id) == content(size)
+
+    async def test_what_was_lent_may_be_written_to(self, storage, tmp_path):
+        recorded, path = await keep_recorded(storage, b"whole"), tmp_path / "view"
+        await asyncio.to_thread(storage.lend, recorded, path, reads_only=False, go_on=lambda: None)
+        path.write_bytes(b"other")
+        assert await read(storage, recorded.id) == b"whole"
+
+    async def test_what_is_gone_or_is_not_what_was_recorded_is_not_lent_and_not_sent(self, storage, tmp_path):
+        recorded = await keep_recorded(storage, b"whole")
+        gone, longer, other = (
+            replace(recorded, **change) for change in ({"id": new_id()}, {"size_bytes": 6}, {"sha256": "0" * 64})
+        )
+        for one, error in ((gone, StoredFileNotFoundError), (longer, FileChangedError), (other, FileChangedError)):
+            for reads_only in (True, False):
+                with pytest.raises(error):
+                    storage.lend(one, tmp_path / "view", reads_only=reads_only, go_on=lambda: None)
+            with pytest.raises(error):
+                async with storage.open_part(one.id, 0, None, one):
+                    pass
+        assert list(tmp_path.glob("view")) == []
+
+    async def test_lending_stops_when_it_is_told_to(self, storage, tmp_path):
+        recorded = await keep_recorded(storage, content(MIB))
+
+        def stop() -> None:
+            raise StorageFailedError("stop")
+
+        with pytest.raises(StorageFailedError, match="stop"):
+            storage.lend(recorded, tmp_path / "view", reads_only=False, go_on=stop)
 
     @pytest.mark.parametrize("size", ODD_SIZES)
     async def test_a_finished_file_is_adopted_and_moved_away(self, storage, tmp_path, size):
@@ -154,6 +196,25 @@ class StorageContract:
         stored = await storage.adopt(key, path)
         assert (stored.size_bytes, stored.sha256) == (size, hashlib.sha256(content(size)).hexdigest())
         assert await read(storage, key) == content(size)
+        assert not path.exists()
+
+    async def test_what_is_adopted_is_out_of_reach_for_whoever_has_it_by_another_name(self, storage, tmp_path):
+        path, other, key = tmp_path / "made", tmp_path / "other", new_id()
+        path.write_bytes(b"whole")
+        other.hardlink_to(path)
+        stored = await storage.adopt(key, path)
+        other.chmod(0o600)
+        other.write_bytes(b"spoilt")
+        assert (await read(storage, key), stored.sha256) == (b"whole", hashlib.sha256(b"whole").hexdigest())
+        assert not path.exists()
+
+    async def test_what_is_adopted_is_out_of_reach_for_whoever_has_it_open(self, storage, tmp_path):
+        path, key = tmp_path / "made", new_id()
+        with path.open("wb", buffering=0) as log:  # as of a logger that nobody closed
+            log.write(b"whole")
+            stored = await storage.adopt(key, path)
+            log.write(b" and more")
+        assert (await read(storage, key), stored.size_bytes) == (b"whole", 5)
         assert not path.exists()
 
     async def test_a_link_is_not_adopted_wherever_it_points(self, storage, tmp_path):

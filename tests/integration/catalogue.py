@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from service.naming import tool_name
 from service.processors.base import Fail, InputFile, JobContext, Note, OutputFile, Processor
 from service.processors.calling import acall, call
 from service.sniff import HEAD_BYTES, sniff
@@ -43,7 +44,7 @@ class Attempts:
 
     def file(self, content: bytes, name: str = "file") -> InputFile:
         self._count += 1
-        path = self._place / f"input-{self._count}"
+        path = self._place / f"input-{self._count}-{tool_name(name)}"
         path.write_bytes(content)
         return self.sample(path, name)
 

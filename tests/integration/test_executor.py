@@ -3,7 +3,7 @@
 import asyncio
 import shutil
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -155,8 +155,8 @@ class Bench:
         file = new_file()
         async with self.storage.upload(file.id) as upload:
             await upload.write(text.encode())
-            await upload.keep()
-        return file
+            stored = await upload.keep()
+        return replace(file, size_bytes=stored.size_bytes, sha256=stored.sha256)
 
 
 @pytest.fixture

@@ -3,7 +3,7 @@
 import pytest
 from pydantic import TypeAdapter, ValidationError
 
-from service.naming import DistinctNames, FileName, bare_name
+from service.naming import DistinctNames, FileName, bare_name, tool_name
 
 
 @pytest.mark.parametrize(
@@ -46,3 +46,29 @@ def test_a_name_param_takes_names(name):
 def test_a_name_param_takes_no_path(name):
     with pytest.raises(ValidationError):
         TypeAdapter(FileName).validate_python(name)
+
+
+@pytest.mark.parametrize(
+    ("name", "safe"),
+    [("photo.jpg", "photo.jpg"), ("Überblick 2026.PDF", "Überblick_2026.PDF"), ("日本.csv", "日本.csv"),
+     ("e\u0301.png", "é.png"), ("a.tar.gz", "a.tar.gz"), ("..", "file"), ("....", "file"), ("", "file"), ("-", "file"),
+     ("-rf.jpg", "rf.jpg"), ("--output=x.png", "output_x.png"), ("a/b.png", "b.png"), ("C:\\x\\y.pdf", "y.pdf"),
+     ("C:y.pdf", "C_y.pdf"), ("CON", "CON"), (".jpg", "file.jpg"), (".bashrc", "file.bashrc"), (".a.txt", "a.txt"),
+     ("../../etc/passwd", "passwd"), ("folder/", "folder"), ("a.jpg.", "a.jpg"), ("a\nb\0\x1b[31m.txt", "ab_31m.txt"),
+     ("\u202egnp.exe", "gnp.exe"), ("x\ud800.csv", "x.csv"), ("shot[1]-%03d*?.tif", "shot_1_-_03d__.tif"),
+     ("$(rm -rf).sh", "__rm_-rf_.sh"), ("msl:a.svg", "msl_a.svg"), ("!!!", "file"), ("?.png", "_.png")],
+)  # fmt: skip
+def test_a_name_for_tools_is_plain_and_keeps_its_suffix(name, safe):
+    assert tool_name(name) == safe
+
+
+@pytest.mark.parametrize("suffix", [".pdf", ".xlsx", ""])
+@pytest.mark.parametrize("letter", ["a", "ä", "日", "𠀀"])
+def test_a_long_name_for_tools_is_cut_before_its_suffix(letter, suffix):
+    safe = tool_name(letter * 300 + suffix)
+    assert 190 <= len(safe.encode()) <= 200
+    assert safe.endswith(suffix or letter)
+
+
+def test_a_suffix_longer_than_a_name_is_cut_too():
+    assert len(tool_name("a." + "b" * 300).encode()) <= 200

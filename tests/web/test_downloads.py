@@ -2,7 +2,9 @@
 
 import asyncio
 import hashlib
+import os
 from contextlib import asynccontextmanager
+from typing import Any
 
 import pytest
 
@@ -187,14 +189,94 @@ async def test_a_download_is_closed_after_the_answer(client, store, runtime, mon
 
 async def test_a_client_that_takes_nothing_of_a_download_is_cut_off(app, store, monkeypatch):
     monkeypatch.setattr(streaming, "STALL_S", 0.01)
-    file, aborted = await store(CONTENT), []
+    file, aborted = await store(CONTENT), list[str]()
 
     async def never(_message=None):
         await asyncio.Event().wait()
 
-    scope = {"type": "http", "method": "GET", "path": file["links"]["content"], "query_string": b"", "headers": [],
-             "http_version": "1.1", "scheme": "http", "asgi": {"version": "3.0", "spec_version": "2.3"},
-             "server": ("filemill", 80), "client": ("127.0.0.1", 1), "root_path": "",
-             "extensions": {streaming.ABORT: lambda: aborted.append("aborted")}}  # fmt: skip
-    await asyncio.wait_for(app(scope, never, never), 60)
+    await asyncio.wait_for(app(scope_of(file["links"]["content"], aborted), never, never), 60)
     assert aborted == ["aborted"]
+
+
+def scope_of(link, aborted):
+    """Return a GET as a server hands it on that can drop the connection."""
+    return {"type": "http", "method": "GET", "path": link, "query_string": b"", "headers": [],
+            "http_version": "1.1", "scheme": "http", "asgi": {"version": "3.0", "spec_version": "2.3"},
+            "server": ("filemill", 80), "client": ("127.0.0.1", 1), "root_path": "",
+            "extensions": {streaming.ABORT: lambda: aborted.append("aborted")}}  # fmt: skip
+
+
+# ---- bytes that are not those that were uploaded
+
+LARGE = bytes(range(256)) * 12_288  # 3 MiB
+WAYS = {
+    "longer": lambda content: content + b"x",
+    "shorter": lambda content: content[:-1],
+    "other": lambda content: b"?" + content[1:],
+    "other at the end": lambda content: content[:-1] + b"?",
+}
+
+
+@pytest.fixture
+def spoilt(store, settings):
+    """Return a function that stores a file and spoils it; `late` is whether its time of change tells."""
+
+    async def spoilt(content, way, *, late):
+        file = await store(content)
+        path = settings.data_dir / "files" / file["id"]
+        path.chmod(0o600)
+        path.write_bytes(WAYS[way](content))
+        os.utime(path, (2**32, 2**32) if late else (1, 1))
+        return file["links"]["content"]
+
+    return spoilt
+
+
+@pytest.mark.parametrize("late", [True, False])
+@pytest.mark.parametrize("way", WAYS)
+async def test_a_file_whose_bytes_have_changed_is_a_problem_in_every_way(client, spoilt, way, late):
+    link = await spoilt(CONTENT, way, late=late)
+    for headers in ({}, {"Range": "bytes=2-4"}, {"If-None-Match": ETAG}):
+        problem = assert_problem(await client.get(link, headers=headers), 500, "file_changed")
+        assert "are not those that were uploaded" in problem["detail"]
+    assert (await client.head(link)).status_code == 500
+
+
+@pytest.mark.parametrize("way", WAYS)
+async def test_a_large_file_that_was_written_to_later_is_a_problem_before_a_byte_is_sent(client, spoilt, way):
+    link = await spoilt(LARGE, way, late=True)
+    for headers in ({}, {"Range": "bytes=2-4"}, {"If-None-Match": "*"}):
+        assert_problem(await client.get(link, headers=headers), 500, "file_changed")
+
+
+@pytest.mark.parametrize("way", ["other", "other at the end"])
+async def test_a_large_file_that_changed_in_secret_is_cut_off_so_that_nobody_takes_it_for_whole(app, spoilt, way):
+    link, sent, aborted = await spoilt(LARGE, way, late=False), list[Any](), list[str]()
+
+    async def send(message):
+        sent.append(message)
+
+    async def receive():
+        await asyncio.Event().wait()
+
+    await asyncio.wait_for(app(scope_of(link, aborted), receive, send), 60)
+    assert (sent[0]["status"], aborted) == (200, ["aborted"])
+    assert sum(len(message["body"]) for message in sent[1:]) == 2 * 1024**2
+    assert all(message["more_body"] for message in sent[1:])
+
+
+async def test_a_file_that_was_only_touched_is_sent(client, store, settings):
+    for content in (CONTENT, LARGE):
+        file = await store(content)
+        os.utime(settings.data_dir / "files" / file["id"], (2**32, 2**32))
+        for _ in range(2):
+            assert (await client.get(file["links"]["content"])).content == content
+        part = await client.get(file["links"]["content"], headers={"Range": "bytes=2-4"})
+        assert part.content == content[2:5]
+
+
+async def test_what_is_gone_is_not_current(client, store, settings):
+    file = await store(CONTENT)
+    (settings.data_dir / "files" / file["id"]).unlink()
+    response = await client.get(file["links"]["content"], headers={"If-None-Match": ETAG})
+    assert_problem(response, 500, "storage_failed")

@@ -23,7 +23,7 @@ _REFUSALS = {
 FREE_BYTES = 10 * 1024**2  # so much may be unpacked whatever the ratio
 
 
-@processor("archive.list", accepts=["*/*"], memory_limit_bytes=GIB)
+@processor("archive.list", accepts=["*/*"], memory_limit_bytes=GIB, reads_only=True)
 def list_entries(
     job: JobContext,
     *,
@@ -58,7 +58,7 @@ def _listing(job: JobContext, file: InputFile, max_entries: int, names: Distinct
     }
 
 
-@processor("archive.extract", accepts=["*/*"], max_files=1, memory_limit_bytes=GIB)
+@processor("archive.extract", accepts=["*/*"], max_files=1, memory_limit_bytes=GIB, reads_only=True)
 def extract(
     job: JobContext,
     *,
@@ -96,7 +96,7 @@ def extract(
             "skipped": skipped[:MAX_SHOWN]}  # fmt: skip
 
 
-@processor("archive.create", memory_limit_bytes=GIB)
+@processor("archive.create", memory_limit_bytes=GIB, reads_only=True)
 def create(
     job: JobContext,
     *,

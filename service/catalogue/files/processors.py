@@ -18,7 +18,7 @@ PIECE_BYTES = 1024**2
 Algorithm = Literal["sha256", "blake2b", "md5", "crc32"]
 
 
-@processor("file.checksum")
+@processor("file.checksum", reads_only=True)
 def checksum(
     job: JobContext,
     *,
@@ -49,7 +49,7 @@ def checksum(
     return {"files": files}
 
 
-@processor("file.identify")
+@processor("file.identify", reads_only=True)
 def identify(job: JobContext) -> dict[str, Any]:
     """Tell what each file is by its content, whatever its name says.
 

@@ -17,7 +17,7 @@ HeaderValue = Annotated[
 Status = Annotated[int, Field(ge=300, le=599)]
 
 
-@processor("http.request", min_files=0, max_files=1)
+@processor("http.request", min_files=0, max_files=1, reads_only=True)
 async def request(  # noqa: PLR0913 - each one is a param
     job: JobContext,
     *,

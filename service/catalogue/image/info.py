@@ -29,7 +29,7 @@ _TAG_FIELD = re.compile(r"exif-ifd(\d)-(\w+)")
 _TAG_VALUE = re.compile(r"(?s)(.*), ([A-Za-z ]+), \d+ components?, \d+ bytes?\)")
 
 
-@processor("image.info", accepts=ACCEPTS)
+@processor("image.info", accepts=ACCEPTS, reads_only=True)
 def info(job: JobContext, *, colours: Annotated[int, Field(ge=0, le=16)] = 5) -> dict[str, Any]:
     """Tell the size, format, EXIF data, place and dominant colours of each image.
 

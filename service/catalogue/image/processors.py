@@ -40,7 +40,7 @@ class Box(BaseModel):
     fit: Fit | None = Field(None, description="How the image fills this box; without it, as the job says.")
 
 
-@processor("image.thumbnail", accepts=ACCEPTS)
+@processor("image.thumbnail", accepts=ACCEPTS, reads_only=True)
 def thumbnail(
     job: JobContext,
     *,
@@ -80,7 +80,7 @@ def thumbnail(
     return {"images": images}
 
 
-@processor("image.convert", accepts=ACCEPTS)
+@processor("image.convert", accepts=ACCEPTS, reads_only=True)
 def convert(
     job: JobContext,
     *,
@@ -112,7 +112,7 @@ def convert(
     return {"images": images}
 
 
-@processor("image.optimize", accepts=ACCEPTS)
+@processor("image.optimize", accepts=ACCEPTS, reads_only=True)
 def optimize(
     job: JobContext,
     *,

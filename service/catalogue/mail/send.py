@@ -33,7 +33,7 @@ Recipient = Annotated[
 Recipients = Annotated[tuple[Recipient, ...], Field(max_length=100)]
 
 
-@processor("mail.send", min_files=0, requires=["aiosmtplib", "jinja2"])
+@processor("mail.send", min_files=0, requires=["aiosmtplib", "jinja2"], reads_only=True)
 async def send(  # noqa: PLR0913 - each one is a param
     job: JobContext,
     *,

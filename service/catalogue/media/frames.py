@@ -30,7 +30,7 @@ SOUND_AFTER_S = 0.05  # sound often goes on for a little after the last frame
 _POSTER_AT = 0.1  # of the duration: the very beginning is often black
 
 
-@processor("media.frames", accepts=("video/*",), extra=EXTRA, requires=REQUIRES)
+@processor("media.frames", accepts=("video/*",), extra=EXTRA, requires=REQUIRES, reads_only=True)
 def frames(
     job: JobContext,
     *,

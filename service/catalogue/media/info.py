@@ -21,7 +21,7 @@ MAX_VALUE_CHARS = 500
 MAX_CHAPTERS = 500
 
 
-@processor("media.info", accepts=ACCEPTS, extra=EXTRA, requires=REQUIRES)
+@processor("media.info", accepts=ACCEPTS, extra=EXTRA, requires=REQUIRES, reads_only=True)
 def info(job: JobContext) -> dict[str, Any]:
     """Tell the streams, duration, tags and chapters of each audio or video file.
 

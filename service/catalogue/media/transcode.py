@@ -30,7 +30,7 @@ _EXACT = {"mov", "matroska"}  # formats whose headers tell the length, where it 
 _SHORT_BY_S = 2
 
 
-@processor("media.transcode", accepts=ACCEPTS, extra=EXTRA, requires=REQUIRES)
+@processor("media.transcode", accepts=ACCEPTS, extra=EXTRA, requires=REQUIRES, reads_only=True)
 def transcode(
     job: JobContext,
     *,

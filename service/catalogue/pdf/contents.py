@@ -36,7 +36,9 @@ _FORMS = {0: None, 1: "acroform", 2: "xfa", 3: "xfa"}
 # ---- pdf.info
 
 
-@processor("pdf.info", accepts=ACCEPTS, extra=EXTRA, requires=REQUIRES, memory_limit_bytes=MEMORY_LIMIT_BYTES)
+@processor(
+    "pdf.info", accepts=ACCEPTS, extra=EXTRA, requires=REQUIRES, memory_limit_bytes=MEMORY_LIMIT_BYTES, reads_only=True
+)
 def info(job: JobContext, *, password: Password | None = None) -> dict[str, Any]:
     """Tell the number and sizes of the pages, the metadata and the outline of each PDF.
 
@@ -125,7 +127,9 @@ def _outline(document: Any) -> Iterator[dict[str, Any]]:
 # ---- pdf.text
 
 
-@processor("pdf.text", accepts=ACCEPTS, extra=EXTRA, requires=REQUIRES, memory_limit_bytes=MEMORY_LIMIT_BYTES)
+@processor(
+    "pdf.text", accepts=ACCEPTS, extra=EXTRA, requires=REQUIRES, memory_limit_bytes=MEMORY_LIMIT_BYTES, reads_only=True
+)
 def text(
     job: JobContext,
     *,

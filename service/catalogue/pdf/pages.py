@@ -33,6 +33,7 @@ MAX_PARTS = 1000
     extra=EXTRA,
     requires=REQUIRES,
     memory_limit_bytes=MEMORY_LIMIT_BYTES,
+    reads_only=True,
 )
 def split(
     job: JobContext,
@@ -65,7 +66,9 @@ def split(
     return {"files": files}
 
 
-@processor("pdf.merge", accepts=ACCEPTS, extra=EXTRA, requires=REQUIRES, memory_limit_bytes=MEMORY_LIMIT_BYTES)
+@processor(
+    "pdf.merge", accepts=ACCEPTS, extra=EXTRA, requires=REQUIRES, memory_limit_bytes=MEMORY_LIMIT_BYTES, reads_only=True
+)
 def merge(
     job: JobContext,
     *,

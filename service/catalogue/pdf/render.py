@@ -27,7 +27,14 @@ POINTS_PER_INCH = 72
 MM_PER_INCH = 25.4
 
 
-@processor("pdf.render", accepts=ACCEPTS, extra=EXTRA, requires=REQUIRES, memory_limit_bytes=MEMORY_LIMIT_BYTES)
+@processor(
+    "pdf.render",
+    accepts=ACCEPTS,
+    extra=EXTRA,
+    requires=REQUIRES,
+    memory_limit_bytes=MEMORY_LIMIT_BYTES,
+    reads_only=True,
+)
 def render(  # noqa: PLR0913 - each is a param that clients may set
     job: JobContext,
     *,

@@ -36,7 +36,7 @@ def write_json_lines(file: InputFile, target: Path, *, sheet: str | None, header
     from python_calamine import CalamineError, CalamineWorkbook  # noqa: PLC0415 - only needed here
 
     try:
-        book = CalamineWorkbook.from_path(str(file.path))
+        book = CalamineWorkbook.from_path(str(_under_true_suffix(file, target.with_suffix(".xlsx"))))
         name = _sheet_name(file, book.sheet_names, sheet)
         rows = book.get_sheet_by_name(name).iter_rows()
     except (CalamineError, OSError, ValueError) as error:
@@ -44,6 +44,13 @@ def write_json_lines(file: InputFile, target: Path, *, sheet: str | None, header
     if _write(rows, target, header=header) == 0:
         raise Fail(f"the sheet {name!r} of {file.name!r} has no rows; name another sheet", code="empty_file")
     return name
+
+
+def _under_true_suffix(file: InputFile, link: Path) -> Path:
+    """Return a path with the suffix of what the file is: the reader would go by what its name says it is."""
+    link.unlink(missing_ok=True)
+    link.symlink_to(file.path.resolve())
+    return link
 
 
 def _sheet_name(file: InputFile, names: list[str], wanted: str | None) -> str:

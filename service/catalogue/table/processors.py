@@ -26,7 +26,14 @@ _LINES = {"csv", "tsv"}
 Quantile = Annotated[float, Field(ge=0, le=1)]
 
 
-@processor("table.profile", accepts=ACCEPTED, extra="tables", requires=MODULES, memory_limit_bytes=MEMORY_LIMIT_BYTES)
+@processor(
+    "table.profile",
+    accepts=ACCEPTED,
+    extra="tables",
+    requires=MODULES,
+    memory_limit_bytes=MEMORY_LIMIT_BYTES,
+    reads_only=True,
+)
 def profile_tables(
     job: JobContext,
     *,
@@ -63,7 +70,14 @@ def _profiled(job: JobContext, number: int, options: Reading, quantiles: tuple[f
     return {**table.facts(), **found}
 
 
-@processor("table.convert", accepts=ACCEPTED, extra="tables", requires=MODULES, memory_limit_bytes=MEMORY_LIMIT_BYTES)
+@processor(
+    "table.convert",
+    accepts=ACCEPTED,
+    extra="tables",
+    requires=MODULES,
+    memory_limit_bytes=MEMORY_LIMIT_BYTES,
+    reads_only=True,
+)
 def convert_tables(
     job: JobContext,
     *,

@@ -40,6 +40,7 @@ MAX_SHOWN_BYTES = 1024**2
     extra="tables",
     requires=MODULES,
     memory_limit_bytes=MEMORY_LIMIT_BYTES,
+    reads_only=True,
 )
 def query_tables(
     job: JobContext,

@@ -13,7 +13,7 @@ _WORD = re.compile(r"\S+")
 _END = re.compile(r"\r\n|\n|\r")
 
 
-@processor("text.stats", accepts=["text/*", "application/*", "message/*", "image/svg+xml"])
+@processor("text.stats", accepts=["text/*", "application/*", "message/*", "image/svg+xml"], reads_only=True)
 def stats(
     job: JobContext,
     *,

@@ -23,6 +23,7 @@ MEMORY_LIMIT_BYTES = 1024**3
     max_files=1,
     requires=["jinja2"],
     memory_limit_bytes=MEMORY_LIMIT_BYTES,
+    reads_only=True,
 )
 def write(
     job: JobContext,

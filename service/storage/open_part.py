@@ -1,0 +1,72 @@
+"""A part of a stored file that is open to be sent, piece by piece."""
+
+import asyncio
+import hashlib
+import sys
+from collections.abc import AsyncIterator
+from io import FileIO
+
+from service.storage.base import Recorded
+from service.storage.incoming_file import PIECE_BYTES
+from service.storage.integrity import Integrity, changed
+from service.storage.refusals import off_loop
+
+_AT_ONCE_BYTES = 64 * 1024
+
+
+class OpenPart:
+    """The bytes of an open file from `start` up to `stop`; made and closed in a thread.
+
+    What is recorded of the file is held against it at once. Where that leaves a doubt, and the part is the whole, it is
+    hashed while it is sent, each piece while the next is read; the last one is held back until the hash is known.
+
+    Raises:
+        FileChangedError: it is not what was recorded.
+    """
+
+    def __init__(
+        self, file: FileIO, start: int, stop: int | None, recorded: Recorded | None, integrity: Integrity
+    ) -> None:
+        self._file = file
+        self._recorded = recorded
+        self._integrity = integrity
+        self._look = None if recorded is None else integrity.require(file, recorded)
+        end = sys.maxsize if recorded is None else recorded.size_bytes
+        self._left = min(end, sys.maxsize if stop is None else stop) - start
+        self._digest = hashlib.sha256() if self._look is not None and self._left == end else None
+        self._hashing: asyncio.Future[None] | None = None
+        _ = file.seek(start)
+        self._ready = file.read(self._left) if 0 < self._left <= _AT_ONCE_BYTES else None
+
+    async def pieces(self) -> AsyncIterator[bytes]:
+        """Yield the bytes, 1 MiB at a time.
+
+        Raises:
+            FileChangedError: they are not what was recorded; the last piece is missing then.
+        """
+        while self._left > 0 and (piece := await self._next()):
+            self._left -= len(piece)
+            if self._digest is not None:
+                await self._take(self._digest, piece)
+            yield piece
+        if self._left > 0 and self._recorded is not None:
+            raise changed(self._recorded, f"it ended {self._left} bytes too early")
+
+    def close(self) -> None:
+        """Close the file."""
+        self._file.close()
+
+    async def _next(self) -> bytes:
+        if self._ready is not None:
+            piece, self._ready = self._ready, None
+            return piece
+        return await off_loop(self._file.read, min(self._left, PIECE_BYTES))
+
+    async def _take(self, digest: "hashlib._Hash", piece: bytes) -> None:
+        """Hash a piece, and judge after the last one."""
+        if self._hashing is not None:
+            await self._hashing
+        self._hashing = asyncio.get_running_loop().run_in_executor(None, digest.update, piece)
+        if self._left == 0 and self._look is not None and self._recorded is not None:
+            await self._hashing
+            self._integrity.settle(self._file, self._recorded, self._look, digest.hexdigest())
