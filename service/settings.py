@@ -121,6 +121,9 @@ class Settings(BaseSettings):
     smtp_ca_file: Path | None = Field(None, description="certificates to trust at the mail server")
 
     retention_s: float = Field(7 * DAY_S, gt=0, description="time that finished jobs and their files are kept")
+    file_retention_s: float = Field(
+        30 * DAY_S, ge=0, description="time that a stored file is kept after no job uses it any more; 0 is for ever"
+    )
     idempotency_retention_s: float = Field(DAY_S, gt=0, description="time that idempotency keys are kept")
     prune_interval_s: float = Field(60, gt=0, description="time between two rounds of pruning")
 

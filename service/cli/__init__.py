@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from service.cli import admin, jobs, logs, processors, run, serve, submit, top
+from service.cli import admin, files, jobs, logs, processors, run, serve, submit, top
 from service.cli.exits import FilemillGroup
 
 app = typer.Typer(
@@ -22,6 +22,7 @@ app = typer.Typer(
 app.command("serve", cls=serve.ServeCommand)(serve.serve)
 app.command("submit")(submit.submit)
 app.add_typer(jobs.app, name="jobs")
+app.add_typer(files.app, name="files")
 app.command("logs")(logs.logs)
 app.command("top")(top.top)
 app.add_typer(processors.app, name="processors")

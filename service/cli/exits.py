@@ -33,7 +33,7 @@ MEANINGS = {
     ExitCode.UNREACHABLE: "no server answers",
     ExitCode.TIMED_OUT: "a job that was waited for did not finish in time; it goes on",
 }
-ORDER = ("serve", "submit", "jobs", "logs", "top", "processors", "run", "settings", "migrate")
+ORDER = ("serve", "submit", "jobs", "files", "logs", "top", "processors", "run", "settings", "migrate")
 
 
 class FilemillGroup(TyperGroup):

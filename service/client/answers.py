@@ -179,6 +179,11 @@ def parse_page(body: Any) -> tuple[tuple[Job, ...], str | None]:
     return tuple(parse_job(one) for one in body["items"]), body["next_cursor"]
 
 
+def parse_files(body: Any) -> tuple[tuple[File, ...], str | None]:
+    """Read a page of files, and the cursor of the next."""
+    return tuple(parse_file(one) for one in body["items"]), body["next_cursor"]
+
+
 def parse_file(body: Any) -> File:
     """Read a file."""
     same = ("id", "name", "media_type", "size_bytes", "sha256")

@@ -66,13 +66,17 @@ def job_call(job_id: str, action: str = "", *, method: str = "GET", wait_s: floa
 
 def jobs_call(filters: Mapping[str, Any], *, limit: int | None = None, cursor: str | None = None) -> Call:
     """Return the call for one page of jobs, of at most `limit`."""
-    query = _given(filters) | {"limit": PAGE if limit is None else min(limit, PAGE)} | _given({"cursor": cursor})
-    return Call("GET", "/v1/jobs", query={name: _text(value) for name, value in query.items()})
+    return _page_call("/v1/jobs", filters, limit, cursor)
 
 
-def file_call(file_id: str, part: str = "") -> Call:
+def files_call(filters: Mapping[str, Any], *, limit: int | None = None, cursor: str | None = None) -> Call:
+    """Return the call for one page of files, of at most `limit`."""
+    return _page_call("/v1/files", filters, limit, cursor)
+
+
+def file_call(file_id: str, part: str = "", *, method: str = "GET") -> Call:
     """Return the call for what is known of a file, or for its `/content`."""
-    return Call("GET", f"/v1/files/{_segment(file_id)}{part}")
+    return Call(method, f"/v1/files/{_segment(file_id)}{part}")
 
 
 def processors_call(name: str | None = None) -> Call:
@@ -94,6 +98,11 @@ def events_call(job_id: str | None, filters: Mapping[str, Any], last_event_id: i
 def stats_call() -> Call:
     """Return the call for the figures of the service."""
     return Call("GET", "/v1/stats")
+
+
+def _page_call(path: str, filters: Mapping[str, Any], limit: int | None, cursor: str | None) -> Call:
+    query = _given(filters) | {"limit": PAGE if limit is None else min(limit, PAGE)} | _given({"cursor": cursor})
+    return Call("GET", path, query={name: _text(value) for name, value in query.items()})
 
 
 def _segment(text: str) -> str:

@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack, aclosing
+from datetime import datetime
 from pathlib import Path
 from typing import Any, TypeVar, Unpack
 
@@ -12,6 +13,7 @@ from service.client.answers import (
     Stats,
     WaitTimeoutError,
     parse_file,
+    parse_files,
     parse_job,
     parse_page,
     parse_processor,
@@ -24,6 +26,7 @@ from service.client.calls import (
     Call,
     SubmitOptions,
     file_call,
+    files_call,
     job_call,
     jobs_call,
     processors_call,
@@ -179,6 +182,32 @@ class Operations:
     async def file(self, file_id: str) -> File:
         """Return what is known of a file."""
         return await self._call(file_call(file_id), parse_file)
+
+    async def files(
+        self,
+        *,
+        unused: bool | None = None,
+        created_after: datetime | None = None,
+        created_before: datetime | None = None,
+        limit: int | None = None,
+    ) -> AsyncIterator[File]:
+        """Yield stored files, the newest first, at most `limit`; one page is held at a time.
+
+        `unused` ones were stored for themselves, and no job has them: they go after FILEMILL_FILE_RETENTION_S.
+        """
+        filters = {"unused": unused, "created_after": created_after, "created_before": created_before}
+        cursor, left = None, limit
+        while left is None or left > 0:
+            files, cursor = await self._call(files_call(filters, limit=left, cursor=cursor), parse_files)
+            for file in files:
+                yield file
+            if cursor is None:
+                return
+            left = None if left is None else left - len(files)
+
+    async def delete_file(self, file_id: str) -> None:
+        """Delete a file that no unfinished job needs."""
+        refuse_problem(await self._wire.send(file_call(file_id, method="DELETE")))
 
     async def download(
         self, file: File | str, target: Path, *, overwrite: bool = False, on_progress: Moved | None = None

@@ -79,7 +79,8 @@ class Filemill:
     invalid_params ['params.width']
 
     `url` None is the setting FILEMILL_URL. Every method raises `ProblemError` when the server says no and
-    `ServerUnreachableError` when there is none. `list`, `submit_many` and `watch` give iterators.
+    `ServerUnreachableError` when there is none. `list`, `files`, `submit_many` and `watch` give
+    iterators.
     """
 
     def __init__(
@@ -103,6 +104,8 @@ class Filemill:
     retry = _call(Operations.retry)
     delete = _call(Operations.delete)
     file = _call(Operations.file)
+    files = _iterate(Operations.files)
+    delete_file = _call(Operations.delete_file)
     download = _call(Operations.download)
     processors = _call(Operations.processors)
     processor = _call(Operations.processor)

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from pydantic import TypeAdapter
-from sqlalchemy import Connection, insert
+from sqlalchemy import Connection, bindparam, insert, update
 
 from service.states import TRANSITIONS, Move
 from service.store.events import state_event
@@ -18,6 +18,7 @@ _NEW_FILE = TypeAdapter(NewFile)
 _ADD_JOBS = Prepared(insert(jobs))
 _ADD_FILES = Prepared(insert(files))
 _ADD_LINKS = Prepared(insert(job_files))
+_USE_FILES = Prepared(update(files).where(files.c.id == bindparam("used_id")).values(last_used_at=None))
 _ADD_EVENTS = Prepared(insert(events))
 
 
@@ -39,6 +40,7 @@ def add_jobs(connection: Connection, items: Sequence[NewJob]) -> Sequence[None]:
         connection.execute(insert(keys), answers)
     _ADD_JOBS.run(connection, [job_row(new) for new in items])
     add_files(connection, [upload for new in items for upload in new.uploads])
+    _USE_FILES.run(connection, [{"used_id": stored.id} for new in items for stored in new.stored])
     add_links(connection, [link for new in items for link in file_links(new.id, "input", _input_ids(new))])
     add_events(connection, [state_event(new.id, 0, Move.SUBMIT, new.created_at) for new in items])
     return [None] * len(items)
@@ -103,6 +105,7 @@ def file_row(file: NewFile, *, kept: bool) -> dict[str, Any]:
     return {
         "id": file.id, "name": file.name, "media_type": file.media_type, "size_bytes": file.size_bytes,
         "sha256": file.sha256, "kept": kept, "created_at": file.created_at,
+        "last_used_at": file.created_at if kept else None,
     }  # fmt: skip
 
 

@@ -29,11 +29,21 @@ class Order:
 class Deletion:
     """Finished or queued jobs to be deleted; the files that are nobody's after that go with them.
 
-    With `finished_before`, only those that finished before this moment.
+    With `finished_before`, only those that finished before this moment. Files that were stored for themselves stay;
+    if nobody uses them now, their age counts from `at`, or without it from when they were stored.
     """
 
     job_ids: tuple[str, ...]
     finished_before: datetime | None = None
+    at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Unused:
+    """Up to `limit` files that were stored for themselves, and that no job has had since before this moment."""
+
+    before: datetime
+    limit: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,6 +136,11 @@ def stage_jobs(connection: Connection, items: Sequence[Staging]) -> Sequence[int
 def delete_jobs(connection: Connection, items: Sequence[Deletion]) -> Sequence[tuple[int, list[str]]]:
     """Delete jobs that do not run; return how many, and the ids of the files that went with them."""
     return [_delete(connection, item) for item in items]
+
+
+def delete_unused(connection: Connection, items: Sequence[Unused]) -> Sequence[list[str]]:
+    """Delete files that nobody has used for long; return their ids."""
+    return [_delete_unused(connection, item) for item in items]
 
 
 def delete_files(connection: Connection, items: Sequence[str]) -> Sequence[bool]:
@@ -246,12 +261,23 @@ def _delete(connection: Connection, item: Deletion) -> tuple[int, list[str]]:
     linked = connection.execute(links)
     file_ids = sorted(set(linked.scalars()))
     connection.execute(delete(jobs).where(jobs.c.id.in_(job_ids)))
-    orphans = connection.execute(
-        delete(files)
-        .where(files.c.id.in_(file_ids), ~files.c.kept, ~exists().where(job_files.c.file_id == files.c.id))
-        .returning(files.c.id)
+    nobodys = [files.c.id.in_(file_ids), ~exists().where(job_files.c.file_id == files.c.id)]
+    orphans = connection.execute(delete(files).where(*nobodys, ~files.c.kept).returning(files.c.id))
+    gone = list(orphans.scalars())
+    connection.execute(update(files).where(*nobodys, files.c.kept).values(last_used_at=item.at or files.c.created_at))
+    return len(job_ids), gone
+
+
+def _delete_unused(connection: Connection, item: Unused) -> list[str]:
+    """Delete them in one statement: a job that names one at this moment was added before, or cannot be added."""
+    oldest = (
+        select(files.c.id)
+        .where(files.c.last_used_at < item.before, ~exists().where(job_files.c.file_id == files.c.id))
+        .order_by(files.c.last_used_at)
+        .limit(item.limit)
     )
-    return len(job_ids), list(orphans.scalars())
+    gone = connection.execute(delete(files).where(files.c.id.in_(oldest)).returning(files.c.id))
+    return list(gone.scalars())
 
 
 def _delete_file(connection: Connection, file_id: str) -> bool:

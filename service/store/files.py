@@ -1,17 +1,20 @@
 """Files, as the rest of the service asks for them."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
 from pydantic import TypeAdapter
-from sqlalchemy import Connection, delete
+from sqlalchemy import Connection, delete, func
 from sqlalchemy.exc import IntegrityError
 from sqlmodel import col, select
 
 from service.errors import FileInUseError, StoredFileNotFoundError
 from service.store.additions import KeptFile, keep_files
-from service.store.control import Deletion, delete_files, delete_jobs
+from service.store.control import Deletion, Unused, delete_files, delete_jobs, delete_unused
 from service.store.database import Database
+from service.store.ids import first_id_at
 from service.store.models import File, IdempotencyKey
 from service.store.records import FirstAnswer, NewFile
 from service.store.rows import KeyTakenError, file_of
@@ -19,6 +22,21 @@ from service.store.tables import keys
 from service.store.writer import Writer
 
 _NEW_FILE = TypeAdapter(NewFile)
+MAX_PAGE_CHARS = 256 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class FileFilter:
+    """Which files to list; `before_id` is the id that the page before ended with.
+
+    `unused` ones are those that were stored for themselves and that no job has.
+    """
+
+    unused: bool | None = None
+    created_after: datetime | None = None
+    created_before: datetime | None = None
+    before_id: str | None = None
+    limit: int = 50
 
 
 class Files:
@@ -58,6 +76,19 @@ class Files:
             rows = await session.exec(select(File).where(col(File.id).in_(file_ids)))
             return {file.id: file for file in rows}
 
+    async def list_page(self, wanted: FileFilter) -> tuple[list[File], bool]:
+        """Return up to `limit` files, the newest first, and whether there are more.
+
+        A page whose names have more than `MAX_PAGE_CHARS` together ends before them: a name can be of any length.
+        """
+        newest = col(File.id).desc()
+        lengths = select(File.id, func.length(File.name)).where(*_conditions(wanted)).order_by(newest)
+        async with self._database.session() as session:
+            found = list(await session.exec(lengths.limit(wanted.limit + 1)))
+            fitting = _fitting(found[: wanted.limit])
+            page = list(await session.exec(select(File).where(col(File.id).in_(fitting)).order_by(newest)))
+        return page, len(found) > len(fitting)
+
     async def delete(self, file_id: str) -> None:
         """Delete the row of a file.
 
@@ -70,13 +101,17 @@ class Files:
             raise FileInUseError(f"a job that is not finished needs the file {file_id}; cancel the job first")
 
     async def delete_with_jobs(
-        self, job_ids: Sequence[str], finished_before: datetime | None = None
+        self, job_ids: Sequence[str], finished_before: datetime | None = None, at: datetime | None = None
     ) -> tuple[int, list[str]]:
         """Delete jobs that do not run; return how many, and the ids of the files that are nobody's now.
 
-        With `finished_before`, a job that was retried meanwhile stays.
+        With `finished_before`, a job that was retried meanwhile stays. `at` is the moment; see `Deletion`.
         """
-        return await self._writer.write(delete_jobs, Deletion(tuple(job_ids), finished_before))
+        return await self._writer.write(delete_jobs, Deletion(tuple(job_ids), finished_before, at))
+
+    async def delete_unused(self, before: datetime, limit: int) -> list[str]:
+        """Delete up to `limit` files that no job has, and none has had since before this moment; return their ids."""
+        return await self._writer.write(delete_unused, Unused(before, limit))
 
     async def prune_answers(self, before: datetime) -> int:
         """Forget idempotency keys from before this moment; return how many."""
@@ -86,6 +121,29 @@ class Files:
 def first_file(answer: IdempotencyKey) -> File | None:
     """Return the file of a first answer; None when the answer was not a file."""
     return file_of(_NEW_FILE.validate_python(answer.answer["file"])) if "file" in answer.answer else None
+
+
+def _fitting(found: Sequence[tuple[str, int]]) -> list[str]:
+    """Return the ids of the first files, at least of one, whose names fit on a page."""
+    room = MAX_PAGE_CHARS
+    ids: list[str] = []
+    for file_id, length in found:
+        room -= length
+        if room < 0 and ids:
+            break
+        ids.append(file_id)
+    return ids
+
+
+def _conditions(wanted: FileFilter) -> list[Any]:
+    bounds: list[Any] = [
+        (wanted.unused is True and col(File.last_used_at).is_not(None)),
+        (wanted.unused is False and col(File.last_used_at).is_(None)),
+        (wanted.created_after and col(File.id) >= first_id_at(wanted.created_after)),
+        (wanted.created_before and col(File.id) < first_id_at(wanted.created_before)),
+        (wanted.before_id and col(File.id) < wanted.before_id),
+    ]
+    return [bound for bound in bounds if bound is not None and bound is not False]
 
 
 def prune_keys(connection: Connection, items: Sequence[datetime]) -> Sequence[int]:

@@ -118,9 +118,15 @@ class File(SQLModel, table=True):
     """One row for each stored file; its bytes are in the storage, under its id.
 
     A file lives as long as a job has it as input or output, or while it is `kept`: uploaded for itself.
+
+    `last_used_at` is there while no job has a file that is kept: when it was stored, or when its last job went.
     """
 
     __tablename__ = "files"
+    __table_args__ = (
+        _partial("files_unused", "last_used_at", where="last_used_at IS NOT NULL"),
+        _partial("files_unused_by_id", "id", where="last_used_at IS NOT NULL"),
+    )
 
     id: str = Field(primary_key=True)
     name: str
@@ -129,6 +135,7 @@ class File(SQLModel, table=True):
     sha256: str
     kept: bool
     created_at: datetime = Field(sa_column=_instant())
+    last_used_at: datetime | None = Field(default=None, exclude=True, sa_column=_instant(nullable=True))
 
 
 class JobFile(SQLModel, table=True):

@@ -1,25 +1,30 @@
-"""/v1/files: store, look, download, delete."""
+"""/v1/files: store, list, look, download, delete."""
 
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Depends, Request, Response
+from fastapi import APIRouter, Depends, Query, Request, Response
+from pydantic import BaseModel, ConfigDict, Field
 
 from service.errors import (
     FileChangedError,
     FileInUseError,
+    InvalidCursorError,
+    InvalidRequestError,
     RangeNotSatisfiableError,
     StorageFailedError,
     StoredFileNotFoundError,
 )
+from service.intake.submission import Instant
 from service.runtime import Runtime
+from service.store.files import FileFilter
 from service.store.models import File
 from service.web.bodies import STORE_FILE, answer_headers
 from service.web.download import Part, content_headers, is_current, part_of
 from service.web.problems import BODY_ERRORS, CHANGE_ERRORS, LOOK_ERRORS, problem_responses
-from service.web.requests import FileId, Service, incoming_of
-from service.web.schemas import FILES, FileView, file_view
+from service.web.requests import FileId, Service, cursor_of, incoming_of
+from service.web.schemas import FILES, FilePage, FileView, file_view
 from service.web.streaming import ImpatientResponse
 
 router = APIRouter(prefix=FILES, tags=["files"])
@@ -54,6 +59,18 @@ _CONDITIONS: dict[str, Any] = {
 }  # fmt: skip
 
 
+class FileListing(BaseModel):
+    """Which files to list."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    unused: bool | None = Field(None, description="whether it was stored for itself, and no job has it")
+    created_after: Instant | None = Field(None, description="its upload began at this instant or later")
+    created_before: Instant | None = Field(None, description="its upload began before this instant")
+    limit: int = Field(50, ge=1, le=500, description="most files on a page")
+    cursor: str | None = Field(None, description="`next_cursor` of the page before")
+
+
 @router.post(
     "",
     status_code=201,
@@ -64,12 +81,26 @@ _CONDITIONS: dict[str, Any] = {
     },
 )
 async def store_file(request: Request, response: Response, service: Service) -> FileView:
-    """Store a file without processing it; it stays until it is deleted, and jobs may name it."""
+    """Store a file without processing it: jobs may name it. It stays until it is deleted, or unused for too long."""
     kept = await service.intake.keep(incoming_of(request))
     response.headers["Location"] = f"{FILES}/{kept.file.id}"
     if kept.replayed:
         response.headers["Idempotency-Replayed"] = "true"
     return file_view(kept.file)
+
+
+@router.get("", responses=problem_responses(InvalidCursorError, InvalidRequestError, *LOOK_ERRORS))
+async def list_files(listing: Annotated[FileListing, Query()], service: Service) -> FilePage:
+    """List files, the newest first; a page ends early where the names are long."""
+    wanted = FileFilter(
+        unused=listing.unused,
+        created_after=listing.created_after,
+        created_before=listing.created_before,
+        before_id=cursor_of(listing.cursor),
+        limit=listing.limit,
+    )
+    page, more = await service.files.list_page(wanted)
+    return FilePage(items=[file_view(one) for one in page], next_cursor=page[-1].id if more else None)
 
 
 @router.get("/{file_id}", responses=problem_responses(StoredFileNotFoundError, *LOOK_ERRORS))

@@ -22,11 +22,10 @@ from service.errors import (
 from service.intake.submission import Instant
 from service.runtime import Runtime
 from service.states import State
-from service.store.ids import is_id
 from service.store.jobs import JobFilter
 from service.web.bodies import PREFER, SUBMIT_JOB, answer_headers
 from service.web.problems import BODY_ERRORS, CHANGE_ERRORS, LOOK_ERRORS, problem_responses
-from service.web.requests import JobId, Service, apply_wait, incoming_of, wait_s
+from service.web.requests import JobId, Service, apply_wait, cursor_of, incoming_of, wait_s
 from service.web.schemas import JOBS, JobPage, JobView, job_view
 
 router = APIRouter(prefix=JOBS, tags=["jobs"])
@@ -89,7 +88,7 @@ async def list_jobs(listing: Annotated[Listing, Query()], service: Service) -> J
         processor=listing.processor,
         created_after=listing.created_after,
         created_before=listing.created_before,
-        before_id=_cursor(listing.cursor),
+        before_id=cursor_of(listing.cursor),
         limit=listing.limit + 1,
     )
     records = await service.jobs.list_page(wanted)
@@ -141,9 +140,3 @@ async def _waited(request: Request, response: Response, service: Runtime, job_id
     await service.jobs.wait(job_id, seconds)
     apply_wait(response, seconds)
     return True
-
-
-def _cursor(cursor: str | None) -> str | None:
-    if cursor is not None and not is_id(cursor):
-        raise InvalidCursorError(f"{cursor[:100]!r} is no cursor; take `next_cursor` of the page before")
-    return cursor

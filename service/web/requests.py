@@ -7,9 +7,10 @@ from typing import Annotated
 from fastapi import Depends, Path, Request, Response
 from starlette.requests import ClientDisconnect
 
-from service.errors import BadRequestError, ClientDisconnectedError
+from service.errors import BadRequestError, ClientDisconnectedError, InvalidCursorError
 from service.intake.incoming import Incoming
 from service.runtime import Runtime
+from service.store.ids import is_id
 from service.web.schemas import EXAMPLE_ID
 
 _WAIT = re.compile(r"(?:^|[,;\s])wait\s*=\s*(\"?)(\d{1,18})\1\s*(?:[,;]|$)", re.IGNORECASE | re.ASCII)
@@ -48,6 +49,17 @@ def wait_s(request: Request, longest_s: float) -> float | None:
 def apply_wait(response: Response, seconds: float) -> None:
     """Say how far the preference was honoured."""
     response.headers["Preference-Applied"] = f"wait={seconds:g}"
+
+
+def cursor_of(cursor: str | None) -> str | None:
+    """Return the id that the page before ended with.
+
+    Raises:
+        InvalidCursorError: the text is no id.
+    """
+    if cursor is not None and not is_id(cursor):
+        raise InvalidCursorError(f"{cursor[:100]!r} is no cursor; take `next_cursor` of the page before")
+    return cursor
 
 
 def _length(announced: str) -> int | None:

@@ -79,6 +79,13 @@ class JobPage(BaseModel):
     next_cursor: str | None
 
 
+class FilePage(BaseModel):
+    """Files, the newest first; `next_cursor` asks for the next page, and is null on the last."""
+
+    items: list[FileView]
+    next_cursor: str | None
+
+
 class ProcessorView(BaseModel):
     """A processor."""
 

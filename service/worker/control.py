@@ -67,7 +67,7 @@ class Control:
             JobNotFoundError: there is none with this id.
             WrongStateError: it runs.
         """
-        count, file_ids = await self._files.delete_with_jobs([job_id])
+        count, file_ids = await self._files.delete_with_jobs([job_id], at=self._clock.now())
         if count == 0:
             await self._refuse(job_id, "deleted", "cancel it first")
         self._jobs.tell_deleted(job_id)

@@ -1,4 +1,4 @@
-"""What has had its time goes: finished jobs with their files, idempotency keys, and files that have no row."""
+"""What has had its time goes: finished jobs with their files, files that nobody uses, idempotency keys, lost bytes."""
 
 from collections.abc import Sequence
 from datetime import datetime
@@ -35,7 +35,9 @@ class Pruner:
     async def prune(self) -> None:
         """Delete what is older than its retention; now and then, bytes without a row too."""
         now = self._clock.now()
-        await self._prune_jobs(later(now, -self._settings.retention_s))
+        await self._prune_jobs(later(now, -self._settings.retention_s), now)
+        if self._settings.file_retention_s:
+            await self._prune_files(later(now, -self._settings.file_retention_s))
         while await self._files.prune_answers(later(now, -self._settings.idempotency_retention_s)):
             pass
         await self._confirm_fresh()
@@ -57,11 +59,16 @@ class Pruner:
             log.warning("swept files without a row", files=swept)
         return swept
 
-    async def _prune_jobs(self, expired: datetime) -> None:
+    async def _prune_jobs(self, expired: datetime, now: datetime) -> None:
         while job_ids := await self._jobs.list_expired(expired, _SLICE):
-            count, file_ids = await self._files.delete_with_jobs(job_ids, finished_before=expired)
+            count, file_ids = await self._files.delete_with_jobs(job_ids, finished_before=expired, at=now)
             await self._storage.delete(file_ids)
             log.info("pruned", jobs=count, files=len(file_ids))
+
+    async def _prune_files(self, expired: datetime) -> None:
+        while file_ids := await self._files.delete_unused(expired, _SLICE):
+            await self._storage.delete(file_ids)
+            log.info("pruned files that no job used", files=len(file_ids))
 
     async def _confirm_fresh(self) -> None:
         """Tell the storage which of the bytes that it kept lately have come to their rows."""

@@ -243,6 +243,20 @@ def test_what_is_not_there_is_told_in_a_sentence(server):
     assert said.startswith(f"Error: {UNKNOWN_ID}: there is no job {UNKNOWN_ID}\n")
 
 
+def test_stored_files_are_listed_and_deleted(server):
+    ids = [httpx.post(f"{server.url}/v1/files?filename={name}", content=b"x").json()["id"] for name in ("a.txt", "b")]
+    listed = json.loads(run("files", "--unused", "--json", url=server.url)[0])
+    assert [(one["id"], one["name"], one["size_bytes"]) for one in listed[:2]] == [
+        (ids[1], "b", 1),
+        (ids[0], "a.txt", 1),
+    ]
+    assert run("files", "-n", "1", url=server.url)[0].splitlines()[1].split()[::5] == [ids[1], "b"]
+    assert "--yes" in run("files", "delete", *ids, url=server.url, code=USAGE)[1]
+    _, said = run("files", "delete", ids[0], UNKNOWN_ID, ids[1], "--yes", url=server.url, code=REFUSED)
+    assert (said.count("Deleted"), UNKNOWN_ID in said) == (2, True)
+    assert not set(ids) & {one["id"] for one in json.loads(run("files", "--json", "--all", url=server.url)[0])}
+
+
 def test_nothing_is_deleted_when_nobody_is_there_to_ask(server):
     job_id = submit_for_later(server)
     assert "--yes" in run("jobs", "delete", job_id, url=server.url, code=USAGE)[1]

@@ -91,6 +91,23 @@ def rules(path: Path, table: str) -> list[tuple[object, ...]]:
     return sorted(columns) + sorted(link[2:] for link in links)
 
 
+def test_files_that_were_unused_before_they_could_age_begin_to_age_at_the_migration(tmp_path):
+    path = tmp_path / "a.db"
+    upgrade(path, REVISIONS[REVISIONS.index("0003") - 1])
+    with closing(sqlite3.connect(path)) as connection, connection:
+        for name, kept in (("lone", True), ("used", True), ("output", False)):
+            values = (name, name, "text/plain", 1, "", kept, 0)
+            columns = "id, name, media_type, size_bytes, sha256, kept, created_at"
+            connection.execute(f"INSERT INTO files ({columns}) VALUES (?, ?, ?, ?, ?, ?, ?)", values)  # noqa: S608
+        connection.execute("INSERT INTO job_files VALUES ('job', 'input', 0, 'used')")
+        before = connection.execute("SELECT strftime('%s') * 1000000").fetchone()[0]
+    upgrade(path)
+    with closing(sqlite3.connect(path)) as connection:
+        moments = dict(connection.execute("SELECT id, last_used_at FROM files").fetchall())
+    assert before <= moments.pop("lone") <= before + 3600 * 1_000_000
+    assert moments == {"used": None, "output": None}
+
+
 async def test_a_newer_database_is_refused_by_name_and_not_touched(database_path):
     async with open_store(database_path) as store:
         await store.queued()

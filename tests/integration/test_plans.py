@@ -13,6 +13,7 @@ import pytest
 from sqlalchemy import Connection, event
 
 from service.states import Move, State
+from service.store.files import FileFilter
 from service.store.ids import new_id
 from service.store.jobs import JobFilter
 from service.store.records import Advance, Claim, FirstAnswer, Settlement
@@ -113,6 +114,8 @@ async def prune(store: Store) -> None:
     await store.in_state(State.FAILED, uploads=(new_file(),))
     await store.files.delete_with_jobs(await store.jobs.list_expired(at(1), 10))
     await store.files.prune_answers(at(1))
+    await store.files.keep(new_file())
+    await store.files.delete_unused(at(1), 10)
 
 
 async def stage(store: Store) -> None:
@@ -188,6 +191,36 @@ async def test_a_page_is_found_by_an_index_and_comes_in_order(store, wanted):
         assert first == ["SCAN jobs USING INDEX sqlite_autoindex_jobs_1"]  # stops after a page
     assert sorts(first) == []
     assert [step for _, steps in rest for step in scans(steps)] == []
+
+
+FILE_FILTERS = {
+    "all": {},
+    "next_page": {"before_id": new_id()},
+    "unused": {"unused": True},
+    "unused_next_page": {"unused": True, "before_id": new_id()},
+    "used_next_page": {"unused": False, "before_id": new_id()},
+    "created_between": {"created_after": at(0), "created_before": at(1)},
+}
+
+
+@pytest.mark.parametrize("wanted", FILE_FILTERS.values(), ids=FILE_FILTERS.keys())
+async def test_a_page_of_files_is_found_by_an_index_and_comes_in_order(store, wanted):
+    await store.files.keep(new_file())
+    async with heard(store) as found:
+        await store.files.list_page(FileFilter(**wanted))
+    (_, first), (_, second) = found.plans(store)
+    whole = {"SCAN files USING INDEX sqlite_autoindex_files_1", "SCAN files USING INDEX files_unused_by_id"}
+    assert whole.issuperset(scans(first))  # which stops after a page
+    assert (sorts(first), scans(second)) == ([], [])
+
+
+async def test_the_longest_unused_files_come_in_order_from_their_index(store):
+    await store.files.keep(new_file())
+    async with heard(store) as found:
+        await store.files.delete_unused(at(1), 10)
+    steps = [step for _, steps in found.plans(store) for step in steps]
+    assert "SEARCH files USING INDEX files_unused (last_used_at<?)" in steps
+    assert [step for step in steps if "TEMP B-TREE" in step] == []
 
 
 async def test_the_next_jobs_to_run_come_in_order_from_the_index_of_what_is_ready(store):

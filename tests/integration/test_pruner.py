@@ -1,13 +1,15 @@
 """What has had its time goes, and nothing else."""
 
+import asyncio
 import errno
 import os
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from service.errors import StorageFailedError
+from service.errors import StorageFailedError, UnknownFileError
 from service.settings import Settings
 from service.states import TERMINAL, State
 from service.storage.local import LocalStorage
@@ -19,7 +21,7 @@ from tests.contracts.storage import keep, keys_of
 from tests.fakes import FakeClock
 from tests.integration.stores import Store, at, new_file, new_job
 
-SETTINGS = Settings(retention_s=100, idempotency_retention_s=50)
+SETTINGS = Settings(retention_s=100, idempotency_retention_s=50, file_retention_s=500)
 
 
 @pytest.fixture
@@ -68,6 +70,81 @@ async def test_a_file_that_is_kept_or_that_a_younger_job_needs_stays(store, stor
     clock.advance(1000)
     await pruner.prune()
     assert await keys_of(storage) == sorted([kept.id, shared.id])
+
+
+# ---- files that were stored for themselves
+
+
+async def test_a_file_that_no_job_ever_used_goes_after_its_time(store, storage, pruner, clock):
+    file = await stored(storage)
+    await store.files.keep(file)
+    clock.advance(500)
+    await pruner.prune()
+    assert await keys_of(storage) == [file.id]
+    clock.advance(0.001)
+    await pruner.prune()
+    assert await keys_of(storage) == []
+    assert store.sql("SELECT count(*) FROM files") == [(0,)]
+
+
+@pytest.mark.parametrize("state", sorted(State))
+async def test_a_file_that_a_job_has_stays_whatever_the_state_of_the_job(store, storage, clock, state):
+    file = await stored(storage)
+    await store.files.keep(file)
+    await store.in_state(state, stored=(file,))
+    clock.advance(10**6)
+    settings = Settings(retention_s=10**9, file_retention_s=500)
+    await Pruner(store.jobs, store.files, storage, settings, clock).prune()
+    assert await keys_of(storage) == [file.id]
+
+
+async def test_the_time_of_a_file_begins_when_its_last_job_went(store, storage, pruner, clock):
+    file = await stored(storage)
+    await store.files.keep(file)
+    await store.in_state(State.SUCCEEDED, stored=(file,))
+    clock.advance(1000)
+    await pruner.prune()
+    assert store.sql("SELECT count(*) FROM jobs") == [(0,)]
+    clock.advance(500)
+    await pruner.prune()
+    assert await keys_of(storage) == [file.id]
+    clock.advance(0.001)
+    await pruner.prune()
+    assert await keys_of(storage) == []
+
+
+async def test_without_a_retention_of_files_they_stay_for_ever(store, storage, clock):
+    file = await stored(storage)
+    await store.files.keep(file)
+    clock.advance(10**10)
+    await Pruner(store.jobs, store.files, storage, Settings(file_retention_s=0), clock).prune()
+    assert await keys_of(storage) == [file.id]
+
+
+@pytest.mark.parametrize("first", ["job", "pruner"])
+async def test_of_a_pruner_and_a_job_that_want_the_same_file_one_wins(store, first):
+    file = new_file()
+    await store.files.keep(file)
+    job, pruning = store.jobs.add(new_job(stored=(file,))), store.files.delete_unused(at(1), 10)
+    in_turn: list[Any] = [job, pruning] if first == "job" else [pruning, job]
+    answers = await asyncio.gather(*in_turn, return_exceptions=True)
+    assert ([] in answers) is (first == "job")
+    assert any(isinstance(answer, UnknownFileError) for answer in answers) is (first == "pruner")
+    assert store.sql("SELECT (SELECT count(*) FROM files), (SELECT count(*) FROM jobs)") == [(int(first == "job"),) * 2]
+
+
+async def test_however_many_files_have_expired_all_go(store, pruner, clock, monkeypatch):
+    monkeypatch.setattr("service.worker.pruner._SLICE", 3)
+    used = new_file()
+    for file in (used, *(new_file() for _ in range(10))):
+        await store.files.keep(file)
+    await store.queued(stored=(used,))
+    clock.advance(1000)
+    await pruner.prune()
+    assert store.sql("SELECT id FROM files") == [(used.id,)]
+
+
+# ---- many, and keys
 
 
 async def test_however_many_have_expired_all_go(store, pruner, clock, monkeypatch):

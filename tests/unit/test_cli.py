@@ -101,6 +101,7 @@ def test_help_tells_every_exit_code():
     [
         ["--help"], ["serve", "-h"], ["submit", "-h"], ["settings", "-h"], ["migrate", "-h"], ["processors", "-h"],
         ["processors", "show", "-h"], ["logs", "-h"], ["top", "-h"],
+        ["files", "-h"], ["files", "list", "-h"], ["files", "delete", "-h"],
         ["jobs", "-h"], *(["jobs", name, "-h"] for name in (
             "list", "show", "wait", "watch", "cancel", "retry", "delete", "download",
         )),

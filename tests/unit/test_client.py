@@ -262,6 +262,36 @@ def test_a_list_ends_at_its_limit():
     assert [job.id for job in client(pages).list(limit=3)] == ["j0", "j1", "j2"]
 
 
+def test_a_list_of_files_goes_on_over_all_pages_and_ends_at_its_limit():
+    asked = []
+
+    def files(request):
+        asked.append(dict(request.url.params))
+        start = int(request.url.params.get("cursor", 0))
+        items = [file_json(id=f"f{number}") for number in range(start, start + 2)]
+        return httpx.Response(200, json={"items": items, "next_cursor": str(start + 2) if start < 4 else None})
+
+    moment = datetime(2030, 1, 1, tzinfo=UTC)
+    assert [one.id for one in client(files).files(unused=True, created_after=moment)] == [f"f{n}" for n in range(6)]
+    assert asked[1] == {
+        "unused": "true", "created_after": "2030-01-01T00:00:00+00:00", "limit": "100", "cursor": "2",
+    }  # fmt: skip
+    assert [one.id for one in client(files).files(limit=2)] == ["f0", "f1"]
+
+
+def test_a_file_is_deleted_by_its_id():
+    asked = []
+
+    def gone(request):
+        asked.append((request.method, request.url.path))
+        return httpx.Response(204)
+
+    client(gone).delete_file("f1")
+    assert asked == [("DELETE", "/v1/files/f1")]
+    with pytest.raises(ProblemError, match="not there"):
+        always(404, {"status": 404, "title": "No", "detail": "not there", "code": "file_not_found"}).delete_file("f1")
+
+
 def test_a_list_asks_for_a_page_only_when_it_is_needed():
     asked = []
 

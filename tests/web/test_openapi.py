@@ -15,7 +15,7 @@ CALLS = {
     "/v1/jobs/{job_id}": {"get", "delete"},
     "/v1/jobs/{job_id}/cancel": {"post"},
     "/v1/jobs/{job_id}/retry": {"post"},
-    "/v1/files": {"post"},
+    "/v1/files": {"get", "post"},
     "/v1/files/{file_id}": {"get", "delete"},
     "/v1/files/{file_id}/content": {"get"},
     "/v1/processors": {"get"},
