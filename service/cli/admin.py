@@ -25,11 +25,13 @@ def migrate(
     from service.ownership import owned  # noqa: PLC0415 - not needed by other commands
     from service.settings import load_settings  # noqa: PLC0415 - slow to import
     from service.store.migrate import upgrade  # noqa: PLC0415
+    from service.store.shrinking import make_shrinkable  # noqa: PLC0415
 
     folder = load_settings(data_dir=data_dir).data_dir
     path = folder / "filemill.db"
     with owned(folder):
         before, after = upgrade(path)
+        make_shrinkable(path)
     if before is None:
         render.note(f"Made the database {path}, at revision {after}.")
     elif before == after:

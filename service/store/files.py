@@ -18,6 +18,7 @@ from service.store.ids import first_id_at
 from service.store.models import File, IdempotencyKey
 from service.store.records import FirstAnswer, NewFile
 from service.store.rows import KeyTakenError, file_of
+from service.store.shrinking import shrink
 from service.store.tables import keys
 from service.store.writer import Writer
 
@@ -112,6 +113,10 @@ class Files:
     async def delete_unused(self, before: datetime, limit: int) -> list[str]:
         """Delete up to `limit` files that no job has, and none has had since before this moment; return their ids."""
         return await self._writer.write(delete_unused, Unused(before, limit))
+
+    async def shrink(self) -> int:
+        """Give a slice of the database's free pages back to the file system; return how many, 0 when that is all."""
+        return await self._writer.write(shrink, None)
 
     async def prune_answers(self, before: datetime) -> int:
         """Forget idempotency keys from before this moment; return how many."""

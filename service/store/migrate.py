@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from service.errors import DatabaseMissingError, DatabaseTooNewError, StartError
+from service.store.shrinking import first_pragmas, make_shrinkable
 
 HEAD = "head"
 
@@ -19,7 +20,10 @@ def upgrade(path: Path, revision: str = HEAD) -> tuple[str | None, str | None]:
     from alembic import command  # noqa: PLC0415 - slow to import, and only needed here
 
     _refuse_loss(path)
-    return _with_alembic(path, lambda config: command.upgrade(config, revision))
+    before, after = _with_alembic(path, lambda config: command.upgrade(config, revision))
+    if before not in {None, after}:  # once: a start that was cut short here must not begin with it again
+        make_shrinkable(path)
+    return before, after
 
 
 def downgrade(path: Path, revision: str) -> tuple[str | None, str | None]:
@@ -47,7 +51,7 @@ def _with_alembic(path: Path, act: Any) -> tuple[str | None, str | None]:
     config.set_main_option("script_location", str(migrations_folder()).replace("%", "%%"))  # as in every .ini file
     engine = create_engine(database_url(path), poolclass=NullPool)
     # all in one transaction: a server that is killed here must not leave half a migration to the next start
-    begin_with(engine, "BEGIN IMMEDIATE", ())
+    begin_with(engine, "BEGIN IMMEDIATE", first_pragmas(path))
     try:
         with engine.connect() as connection:
             before = _revision(connection)

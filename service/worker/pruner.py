@@ -33,7 +33,7 @@ class Pruner:
         self._swept_at_s = clock.monotonic()
 
     async def prune(self) -> None:
-        """Delete what is older than its retention; now and then, bytes without a row too."""
+        """Delete what is older than its retention, and give the room back; now and then, bytes without a row go too."""
         now = self._clock.now()
         await self._prune_jobs(later(now, -self._settings.retention_s), now)
         if self._settings.file_retention_s:
@@ -43,6 +43,8 @@ class Pruner:
         await self._confirm_fresh()
         if self._clock.monotonic() - self._swept_at_s >= _SWEEP_INTERVAL_S:
             await self.sweep(first_id_at(later(now, -_ORPHAN_AGE_S)))
+        while await self._files.shrink():
+            pass
 
     async def sweep(self, before: str) -> int:
         """Delete stored bytes without a row whose id is below `before`; return how many.
