@@ -17,6 +17,8 @@ import sys
 import tempfile
 import threading
 import time
+from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -308,6 +310,101 @@ def fork(job: JobContext) -> str:
         os.waitpid(pid, 0)
         return "parent"
     return "fork"
+
+
+@processor("t.forked_notes", min_files=0)
+def forked_notes(job: JobContext, how: str = "fork", count: int = 1) -> str:
+    """Say something in processes that are forked, in the ways that Python has."""
+
+    def speak(number: int) -> None:
+        for line in range(count):
+            job.log(f"line {line} of fork {number}", pid=os.getpid(), size=number)
+        job.progress(0.5, f"fork {number}")
+
+    context = multiprocessing.get_context("fork")
+    if how == "fork":
+        for number in range(3):
+            _forked(lambda: speak(number))  # noqa: B023 - it is over before the next
+    elif how == "process":
+        workers = [context.Process(target=speak, args=(number,)) for number in range(3)]
+        [worker.start() for worker in workers]
+        [worker.join() for worker in workers]
+    elif how == "pool":
+        with context.Pool(3, _remember, (speak,)) as pool:
+            pool.map(_speak, range(3), chunksize=1)
+    else:
+        with ProcessPoolExecutor(3, context, _remember, (speak,)) as executor:
+            list(executor.map(_speak, range(3)))
+    job.log("the parent goes on")
+    return "spoken"
+
+
+def _forked(act: Callable[[], object]) -> None:
+    """Do it in a fork, and wait for its end."""
+    if (pid := os.fork()) == 0:
+        act()
+        os._exit(0)
+    os.waitpid(pid, 0)
+
+
+_SPEAKERS: list[Callable[[int], None]] = []
+
+
+def _remember(speak: Callable[[int], None]) -> None:
+    _SPEAKERS[:] = [speak]
+
+
+def _speak(number: int) -> None:
+    _SPEAKERS[0](number)
+
+
+@processor("t.forked_late", min_files=0)
+def forked_late(job: JobContext) -> str:
+    """Leave a fork behind that goes on to log."""
+    read_end, write_end = os.pipe()
+    if os.fork() == 0:
+        while True:
+            job.log("still here")
+            os.write(write_end, b".")
+    os.read(read_end, 1)
+    return "left"
+
+
+@processor("t.forked_noise", min_files=0)
+def forked_noise(job: JobContext) -> str:
+    """Have a fork write what is no note, and what it may not say, to every socket but the child's own; then a note."""
+    sockets = [number for number in range(3, 64) if _is_datagram_socket(number)]
+
+    def speak() -> None:
+        for number in sockets:
+            for body in (b"noise", _frame({"Returned": {"result": 1, "outputs": []}}), b"\xff" * 5, b"12"):
+                os.write(number, body)
+        job.log("after the noise")
+
+    _forked(speak)
+    return f"{len(sockets)} sockets"
+
+
+def _is_datagram_socket(number: int) -> bool:
+    with contextlib.suppress(OSError), socket.socket(fileno=os.dup(number)) as one:
+        return one.type == socket.SOCK_DGRAM
+    return False
+
+
+@processor("t.sent_job", min_files=0)
+def sent_job(job: JobContext, method: str = "spawn") -> None:
+    """Give the job to a process that is started anew."""
+    context: Any = multiprocessing.get_context(method)
+    context.Process(target=print, args=(job,)).start()
+
+
+@processor("t.forked_output", min_files=0)
+def forked_output(job: JobContext) -> str:
+    """Name outputs in forks, and one in the parent."""
+    for _ in range(2):
+        _forked(lambda: job.output("fork.txt").write_text("fork"))
+    job.output("parent.txt").write_text("parent")
+    return str(len(list(job.folder.glob("output-*"))))
 
 
 @processor("t.pool", min_files=0)

@@ -1,6 +1,7 @@
 """One attempt of a job, as its processor sees it: what it is given, and what it may raise."""
 
 import math
+import os
 import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -115,6 +116,7 @@ class JobContext:
     metadata: dict[str, Any]
     emit: Callable[[Note], None]
     outputs: list[OutputFile] = field(default_factory=list)
+    pid: int = field(default_factory=os.getpid, repr=False, compare=False)
 
     @property
     def file(self) -> InputFile:
@@ -146,9 +148,14 @@ class JobContext:
         """Return the path to write the output file called `name` to.
 
         The name is what clients see; the path is made from a number and the name's suffix, so that no name
-        can lead out of the folder. An output that is never written is an error of the processor.
+        can lead out of the folder. An output that is never written is an error of the processor. In a forked process
+        there is no new output, for only that process would know of it: name it before the fork.
         """
         suffix = "".join(re.findall(r"\.[A-Za-z0-9]{1,10}\Z", name))
-        path = self.folder / f"output-{len(self.outputs):04d}{suffix}"
+        number = f"{len(self.outputs):04d}"
+        if (pid := os.getpid()) != self.pid:
+            self.log("an output that a forked process names is none of the job's: name it before the fork", name=name)
+            number = f"{pid}-{number}"  # or it would be written over one that is
+        path = self.folder / f"output-{number}{suffix}"
         self.outputs.append(OutputFile(name, path))
         return path

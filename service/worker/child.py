@@ -1,4 +1,4 @@
-"""The child process: `python -m service.worker.child FD PARENT_PID`, started by `service.worker.children`.
+"""The child process: `python -m service.worker.child FD FD_OF_FORKS PARENT_PID`, started by `service.worker.children`.
 
 It loads the processors once, then runs one assignment after another. It talks to the server over a socket of
 its own, so what a processor prints cannot reach the protocol: descriptors 1 and 2 are a pipe that the server
@@ -24,6 +24,7 @@ from service.processors.base import JobContext, Processor
 from service.processors.calling import call
 from service.processors.registry import Registry, load_registry
 from service.worker.family import descendants, signal_all
+from service.worker.forked import ForkedChannel
 from service.worker.frames import MAX_FRAME_BYTES, Begun, Channel, Hello, Ready, Spent, Work, pack
 from service.worker.keeper import fork_off
 from service.worker.limits import file_limit_bytes, forbid_core_files, limit_file_size, limit_memory
@@ -49,17 +50,18 @@ _ROUNDS, _ROUND_S = 50, 0.02
 
 def main() -> None:
     """Serve until the server closes the socket."""
-    descriptor, server_pid = int(sys.argv[1]), int(sys.argv[2])
+    descriptor, forks_descriptor, server_pid = map(int, sys.argv[1:4])
     fork_off(server_pid)
     _step_back()
     streams = Streams()
     os.set_inheritable(descriptor, False)  # noqa: FBT003
-    channel = Channel(socket.socket(fileno=descriptor))
+    os.set_inheritable(forks_descriptor, False)  # noqa: FBT003 - forks have it; other programs must not
+    channel, forked = Channel(socket.socket(fileno=descriptor)), ForkedChannel(socket.socket(fileno=forks_descriptor))
     registry = _load(channel)
     traces = Traces()
     while isinstance(work := channel.receive(), Work):
         channel.send(pack(Begun(work.job_id, work.attempt)))
-        frame = _frame_of(_run(work, registry, channel))
+        frame = _frame_of(_run(work, registry, Notes(channel, forked)))
         streams.restore()
         if changes := traces.changes():
             channel.send(pack(Spent(list(map(plain_text, changes)))))
@@ -100,11 +102,10 @@ def _load(channel: Channel) -> Registry:
 # ---- one assignment
 
 
-def _run(work: Work, registry: Registry, channel: Channel) -> Verdict:
+def _run(work: Work, registry: Registry, notes: Notes) -> Verdict:
     processor = registry.find(work.processor)
     if processor is None:
         return Broke("crashed", f"the child process has no processor {work.processor!r}")
-    notes = Notes(channel)
     job = context_of(_assignment(work, processor), notes.emit)
     with contextlib.closing(notes), _inside(job.folder), _limited(work), _alone(job):
         return _call(job, processor, work.params)

@@ -17,6 +17,7 @@ from service.processors.base import LogNote, Note, ProgressNote
 from service.settings import without_secrets
 from service.worker.allowance import Allowance
 from service.worker.family import Look, descendants, look_at, oom_kills, own_bytes, signal_all, strays
+from service.worker.forked import ForkedNotes
 from service.worker.frames import Begun, FrameError, Hello, Message, Ready, Spent, pack, receive, work_of
 from service.worker.guard import Census, Guard
 from service.worker.keeper import AT_ONCE, SOFTLY, TERM_GRACE_S
@@ -57,12 +58,14 @@ class ChildProcess:
         process: asyncio.subprocess.Process,
         streams: tuple[asyncio.StreamReader, asyncio.StreamWriter],
         outputs: tuple[OutputPipe, ...],
+        forked: ForkedNotes,
         census: Census,
         mark: str,
     ) -> None:
         self.process = process
         self._reader, self._writer = streams
         self._outputs = outputs
+        self._forked = forked
         self._census = census
         self._mark = mark
         self._guard: Guard | None = None
@@ -85,11 +88,12 @@ class ChildProcess:
             keep = undo.enter_context(contextlib.ExitStack())
             keep.callback(streams[1].close)
             outputs = _kept(keep, "stdout"), _kept(keep, "stderr")
+            forked = keep.enter_context(contextlib.closing(ForkedNotes()))
             mark = secrets.token_hex(8)
-            with outputs[0].write_end() as stdout, outputs[1].write_end() as stderr:
-                process = await _start_process(theirs, stdout, stderr, mark)
+            with outputs[0].write_end() as stdout, outputs[1].write_end() as stderr, forked.write_end() as forks:
+                process = await _start_process((theirs, forks), stdout, stderr, mark)
             _ = keep.pop_all()
-        return cls(process, streams, outputs, census, f"{_MARK}={mark}")
+        return cls(process, streams, outputs, forked, census, f"{_MARK}={mark}")
 
     async def load(self, processors_spec: str, file_limit_bytes: int | None) -> None:
         """Have the child load its processors.
@@ -138,6 +142,7 @@ class ChildProcess:
         self._end.cancel()
         for output in self._outputs:
             output.close()
+        self._forked.close()
         self._writer.close()
         with contextlib.suppress(OSError):
             await self._writer.wait_closed()
@@ -208,6 +213,7 @@ class ChildProcess:
     @contextlib.contextmanager
     def _passing_output_to(self, emit: Emit) -> Iterator[None]:
         with contextlib.ExitStack() as stack:
+            stack.enter_context(self._forked.passed_to(emit))
             for output in self._outputs:
                 stack.enter_context(output.passed_to(emit))
             yield
@@ -280,18 +286,21 @@ def _kept(stack: contextlib.ExitStack, stream: str) -> OutputPipe:
     return output
 
 
-async def _start_process(theirs: socket.socket, stdout: int, stderr: int, mark: str) -> asyncio.subprocess.Process:
+async def _start_process(
+    theirs: tuple[socket.socket, ...], stdout: int, stderr: int, mark: str
+) -> asyncio.subprocess.Process:
     """Start a child that finds this very package, and no other module by the accident of a working folder.
 
     Its environment is the server's, without what is secret there.
     """
+    descriptors = [one.fileno() for one in theirs]
     python_path = os.pathsep.join(filter(None, [_ROOT, os.environ.get("PYTHONPATH")]))
     return await asyncio.create_subprocess_exec(
-        *(sys.executable, "-P", "-m", "service.worker.child", str(theirs.fileno()), str(os.getpid())),
+        *(sys.executable, "-P", "-m", "service.worker.child", *map(str, descriptors), str(os.getpid())),
         stdin=asyncio.subprocess.DEVNULL,
         stdout=stdout,
         stderr=stderr,
-        pass_fds=[theirs.fileno()],
+        pass_fds=descriptors,
         start_new_session=True,
         env=without_secrets(os.environ) | _CALM | {"PYTHONPATH": python_path, _MARK: mark},
     )

@@ -19,7 +19,7 @@ from service.processors.base import InputFile, LogNote, ProgressNote
 from service.worker.runner import Assignment, Broke, Postponed, Refused, Returned
 
 MAX_FRAME_BYTES = 4 * 1024**2
-_LENGTH_BYTES = 4
+LENGTH_BYTES = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +107,7 @@ def pack(message: Message) -> bytes:
     """
     kind = type(message).__name__
     body = b'{"%b":%b}' % (kind.encode(), _KINDS[kind].dump_json(message))
-    return len(body).to_bytes(_LENGTH_BYTES) + body
+    return len(body).to_bytes(LENGTH_BYTES) + body
 
 
 def unpack(body: bytes) -> Message:
@@ -132,7 +132,7 @@ async def receive(reader: asyncio.StreamReader) -> Message:
         FrameError: it is malformed, or larger than `MAX_FRAME_BYTES`.
         asyncio.IncompleteReadError: the child has gone.
     """
-    size_bytes = int.from_bytes(await reader.readexactly(_LENGTH_BYTES))
+    size_bytes = int.from_bytes(await reader.readexactly(LENGTH_BYTES))
     if size_bytes > MAX_FRAME_BYTES:
         raise FrameError(f"a frame of {size_bytes} bytes")
     return unpack(await reader.readexactly(size_bytes))
@@ -153,8 +153,8 @@ class Channel:
 
     def receive(self) -> Message | None:
         """Return the next message, or None when the server has gone."""
-        head = self._stream.read(_LENGTH_BYTES)
-        if len(head) < _LENGTH_BYTES:
+        head = self._stream.read(LENGTH_BYTES)
+        if len(head) < LENGTH_BYTES:
             return None
         size_bytes = int.from_bytes(head)
         body = self._stream.read(size_bytes)

@@ -6,6 +6,7 @@ through, after the processor has been stopped.
 
 import asyncio
 import json
+import os
 import threading
 import traceback
 from collections.abc import Callable
@@ -136,9 +137,12 @@ class _LoopNotes:
         self._emit: Callable[[Note], None] | None = emit
         self._loop = asyncio.get_running_loop()
         self._thread = threading.get_ident()
+        self._pid = os.getpid()
 
     def emit(self, note: Note) -> None:
-        if threading.get_ident() == self._thread:
+        if os.getpid() != self._pid:
+            self._warn_of_fork()
+        elif threading.get_ident() == self._thread:
             self._pass_on(note)
         else:
             self._loop.call_soon_threadsafe(self._pass_on, note)
@@ -146,6 +150,16 @@ class _LoopNotes:
     def close(self) -> None:
         """What a thread or a task that was left running says from now on has no hearer."""
         self._emit = None
+
+    def _warn_of_fork(self) -> None:
+        """Say once, in the server's log, that nobody hears a fork of the server: it has no way to the loop."""
+        import structlog  # noqa: PLC0415 - a child imports this module, and it need not pay for that one
+
+        if self._emit is not None:
+            structlog.get_logger().warning(
+                "progress and log lines of a process that an `async def` processor forked are lost"
+            )
+            self._emit = None
 
     def _pass_on(self, note: Note) -> None:
         if self._emit is not None:

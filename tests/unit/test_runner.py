@@ -2,9 +2,11 @@
 
 import asyncio
 import math
+import os
 from typing import Any
 
 import pytest
+import structlog
 
 from service.processors.base import Fail, JobContext, LogNote, Note, ProgressNote, Retry, Snooze, processor
 from service.processors.job import MAX_DELAY_S
@@ -15,6 +17,7 @@ from service.worker.runner import (
     Postponed,
     Refused,
     Returned,
+    _LoopNotes,
     context_of,
     returned,
     timed_out,
@@ -196,3 +199,14 @@ def test_no_name_of_an_output_leads_out_of_the_folder(assign, name):
     path.write_text("here")
     assert path.parent == job.folder
     assert job.outputs[0].name == name
+
+
+async def test_what_a_fork_of_the_server_says_is_lost_and_that_is_said_once(monkeypatch):
+    heard: list[Any] = []
+    notes = _LoopNotes(heard.append)
+    with structlog.testing.capture_logs() as logs:
+        monkeypatch.setattr(os, "getpid", lambda: -1)
+        for _ in range(3):
+            notes.emit(LogNote("from a fork", {}))
+    assert (len(logs), heard) == (1, [])
+    assert "async def" in logs[0]["event"]
