@@ -20,6 +20,8 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from datetime import date
+from multiprocessing.shared_memory import SharedMemory
+from operator import methodcaller
 from pathlib import Path
 from typing import Any
 
@@ -327,8 +329,8 @@ def forked_notes(job: JobContext, how: str = "fork", count: int = 1) -> str:
             _forked(lambda: speak(number))  # noqa: B023 - it is over before the next
     elif how == "process":
         workers = [context.Process(target=speak, args=(number,)) for number in range(3)]
-        [worker.start() for worker in workers]
-        [worker.join() for worker in workers]
+        for act in ("start", "join"):
+            list(map(methodcaller(act), workers))
     elif how == "pool":
         with context.Pool(3, _remember, (speak,)) as pool:
             pool.map(_speak, range(3), chunksize=1)
@@ -405,6 +407,69 @@ def forked_output(job: JobContext) -> str:
         _forked(lambda: job.output("fork.txt").write_text("fork"))
     job.output("parent.txt").write_text("parent")
     return str(len(list(job.folder.glob("output-*"))))
+
+
+_C = ctypes.CDLL(None, use_errno=True)
+
+
+def _map_posix(name: str) -> None:
+    """Do what a C library does: a segment that Python knows nothing of, mapped, its descriptor closed."""
+    descriptor = _C.shm_open(name.encode(), os.O_CREAT | os.O_RDWR, 0o600)
+    os.ftruncate(descriptor, 4096)
+    _KEPT.append(mmap.mmap(descriptor, 4096))
+    os.close(descriptor)
+
+
+_KEPT: list[Any] = []
+
+
+def _share(kind: str, name: str) -> str:
+    """Make shared memory of this kind, and return the names by which a test finds it."""
+    if kind == "python":
+        _KEPT.append(SharedMemory(create=True, size=4096))
+        return str(_KEPT[-1].name)
+    if kind == "semaphore":
+        _KEPT.append(multiprocessing.get_context("spawn").Semaphore())
+        return f"sem.{_KEPT[-1]._semlock.name[1:]}"
+    if kind == "system_v":
+        number = _C.shmget(0, 4096, 0o600)
+        queue = _C.msgget(0, 0o600)
+        _C.msgsnd(queue, ctypes.byref((ctypes.c_long * 2)(1, 0)), 8, 0)
+        return f"shm {number} msg {queue}"
+    _map_posix(name)
+    return name
+
+
+@processor("t.share", min_files=0)
+def share(job: JobContext, kind: str = "python", label: str = "", how: str = "return") -> list[str]:
+    """Leave shared memory behind, made here and in a fork, and end in one of many ways."""
+    said_end, says_end = os.pipe()
+    names = [_share(kind, f"{label}-own")]
+    if how == "fork":
+        if os.fork() == 0:
+            os.write(says_end, _share(kind, f"{label}-fork").encode())
+            signal.pause()
+        names.append(os.read(said_end, 1000).decode())
+    job.log("running", names=names)
+    if how == "raise":
+        raise ValueError("no good")
+    if how == "signal":
+        while not Path("go").exists():
+            time.sleep(0.01)
+        os.kill(os.getpid(), signal.SIGKILL)
+    if how == "hang":
+        signal.pause()
+    return names
+
+
+@processor("t.forkserver", min_files=0)
+def forkserver(job: JobContext) -> int:
+    """Use the fork server, which lives on."""
+    context: Any = multiprocessing.get_context("forkserver")
+    worker = context.Process(target=os.getpid)
+    worker.start()
+    worker.join()
+    return int(worker.exitcode)
 
 
 @processor("t.pool", min_files=0)

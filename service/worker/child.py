@@ -14,18 +14,20 @@ import socket
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from service.clock import SystemClock
 from service.errors import ProcessorLoadError
 from service.processors.base import JobContext, Processor
 from service.processors.calling import call
 from service.processors.registry import Registry, load_registry
-from service.worker.family import descendants, signal_all
+from service.worker.family import descendants, look_at, signal_all
 from service.worker.forked import ForkedChannel
 from service.worker.frames import MAX_FRAME_BYTES, Begun, Channel, Hello, Ready, Spent, Work, pack
+from service.worker.helpers import TRACKER_LIMIT_S, let_go, set_aside, without_trackers
 from service.worker.keeper import fork_off
 from service.worker.limits import file_limit_bytes, forbid_core_files, limit_file_size, limit_memory
 from service.worker.notes import Notes
@@ -42,10 +44,11 @@ from service.worker.runner import (
     returned,
     verdict_of,
 )
+from service.worker.segments import Segments
 from service.worker.streams import Streams
 from service.worker.traces import Traces
 
-_ROUNDS, _ROUND_S = 50, 0.02
+_ROUNDS, _ROUND_S, _TRACKER_TICK_S = 50, 0.02, 0.002
 
 
 def main() -> None:
@@ -58,10 +61,11 @@ def main() -> None:
     os.set_inheritable(forks_descriptor, False)  # noqa: FBT003 - forks have it; other programs must not
     channel, forked = Channel(socket.socket(fileno=descriptor)), ForkedChannel(socket.socket(fileno=forks_descriptor))
     registry = _load(channel)
+    spared = set_aside()
     traces = Traces()
     while isinstance(work := channel.receive(), Work):
         channel.send(pack(Begun(work.job_id, work.attempt)))
-        frame = _frame_of(_run(work, registry, Notes(channel, forked)))
+        frame = _frame_of(_run(work, registry, Notes(channel, forked), spared))
         streams.restore()
         if changes := traces.changes():
             channel.send(pack(Spent(list(map(plain_text, changes)))))
@@ -102,12 +106,12 @@ def _load(channel: Channel) -> Registry:
 # ---- one assignment
 
 
-def _run(work: Work, registry: Registry, notes: Notes) -> Verdict:
+def _run(work: Work, registry: Registry, notes: Notes, spared: set[int]) -> Verdict:
     processor = registry.find(work.processor)
     if processor is None:
         return Broke("crashed", f"the child process has no processor {work.processor!r}")
     job = context_of(_assignment(work, processor), notes.emit)
-    with contextlib.closing(notes), _inside(job.folder), _limited(work), _alone(job):
+    with contextlib.closing(notes), _inside(job.folder), _limited(work), _alone(job, spared):
         return _call(job, processor, work.params)
 
 
@@ -179,19 +183,39 @@ def _limited(work: Work) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _alone(job: JobContext) -> Iterator[None]:
-    """End the processes that the processor has left running, wherever they went: they hang on this process."""
-    pid = os.getpid()
+def _alone(job: JobContext, spared: set[int]) -> Iterator[None]:
+    """End what the processor has left: processes, wherever they went, for they hang on this one, and shared memory."""
+    pid, segments = os.getpid(), Segments()
     try:
         yield
     finally:
         if os.getpid() != pid:  # a fork that the processor left running has no say here
             os._exit(0)
-        if _has_children():
-            if left := _left_running():
-                job.log("processes that were left running were ended", count=len(left))
-                _end_all(left)
-            _bury()
+        left = _left_running(spared) if _has_children() else []
+        segments.look([pid, *left])
+        _end_left(left, job, spared)
+        if names := segments.remove(pid):
+            job.log("shared memory that was left was removed", names=names)
+
+
+def _end_left(left: Sequence[int], job: JobContext, spared: set[int]) -> None:
+    """End the processes; trackers, which the processor never saw, when they have removed what was left to them."""
+    if others := without_trackers(left):
+        job.log("processes that were left running were ended", count=len(others))
+        _end_all(others, lambda: without_trackers(_left_running(spared)))
+    if left:
+        let_go()
+        _await_end(_left_running(spared))
+        if still := _left_running(spared):
+            _end_all(still, lambda: _left_running(spared))
+        _bury()
+
+
+def _await_end(pids: Sequence[int]) -> None:
+    clock = SystemClock()
+    deadline = clock.monotonic() + TRACKER_LIMIT_S
+    while not all(look_at(pid).has_ended for pid in pids) and clock.monotonic() < deadline:
+        time.sleep(_TRACKER_TICK_S)
 
 
 def _has_children() -> bool:
@@ -202,8 +226,8 @@ def _has_children() -> bool:
     return False
 
 
-def _left_running() -> list[int]:
-    return descendants(os.getpid())
+def _left_running(spared: set[int]) -> list[int]:
+    return [pid for pid in descendants(os.getpid()) if pid not in spared]
 
 
 def _bury() -> None:
@@ -213,7 +237,7 @@ def _bury() -> None:
             pass
 
 
-def _end_all(pids: Sequence[int]) -> None:
+def _end_all(pids: Sequence[int], left_running: Callable[[], Sequence[int]]) -> None:
     """Kill them, and those that they start meanwhile.
 
     Where they come faster than they go, this process ends, and leaves them to the keeper.
@@ -223,7 +247,7 @@ def _end_all(pids: Sequence[int]) -> None:
         for pid in pids:
             with contextlib.suppress(ChildProcessError):  # its parent has not ended yet, or nobody is to hear of it
                 os.waitpid(pid, 0)
-        if not (pids := _left_running()):
+        if not (pids := left_running()):
             return
         time.sleep(_ROUND_S)
     os._exit(1)

@@ -20,6 +20,7 @@ from service.worker.family import Look, descendants, look_at, oom_kills, own_byt
 from service.worker.forked import ForkedNotes
 from service.worker.frames import Begun, FrameError, Hello, Message, Ready, Spent, pack, receive, work_of
 from service.worker.guard import Census, Guard
+from service.worker.helpers import TRACKER_LIMIT_S, to_be_killed
 from service.worker.keeper import AT_ONCE, SOFTLY, TERM_GRACE_S
 from service.worker.output import OutputPipe
 from service.worker.runner import Assignment, Broke, Postponed, Refused, Returned, Verdict, timed_out
@@ -137,8 +138,11 @@ class ChildProcess:
         """End the process with all its descendants: SIGTERM, a second of grace, SIGKILL. The keeper sees to it."""
         self.is_healthy = False
         self._tell_keeper(SOFTLY)
-        if not await self._ended_within(2 * TERM_GRACE_S):
+        limit_s = 2 * TERM_GRACE_S + (0 if look_at(self.process.pid).is_stopped else TRACKER_LIMIT_S)
+        if not await self._ended_within(limit_s):
             await self._end_by_force()
+        if self._guard is not None and (names := await asyncio.to_thread(self._guard.segments.remove)):
+            log.info("shared memory of an attempt that ended was removed", pid=self.pid, names=names)
         self._end.cancel()
         for output in self._outputs:
             output.close()
@@ -207,7 +211,8 @@ class ChildProcess:
         except (asyncio.IncompleteReadError, ConnectionError):
             if self._fault is not None:
                 return self._fault
-            await self._ended_within(TERM_GRACE_S)
+            if not await self._ended_within(TERM_GRACE_S) and look_at(self.pid).has_ended:
+                await self._ended_within(TRACKER_LIMIT_S)  # the keeper is still about what the child has left
             return _crashed(self.process.returncode)
 
     @contextlib.contextmanager
@@ -241,10 +246,11 @@ class ChildProcess:
         self._writer.transport.abort()
 
     async def _watch_over(self) -> None:
-        """Wait for the end of the keeper; kill what may be left of its group before the number is used again."""
+        """Wait for the end of the keeper; kill what may be left of its group, or, when it was killed, of its family."""
         await self.process.wait()
-        with contextlib.suppress(ProcessLookupError, PermissionError):
-            os.killpg(self.process.pid, signal.SIGKILL)
+        if self.process.returncode != -signal.SIGKILL:
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.killpg(self.process.pid, signal.SIGKILL)
         # A descendant in a session of its own may hold the socket open: what has not come by then never will.
         asyncio.get_running_loop().call_later(LAST_WORDS_S, self._writer.transport.abort)
         if self.process.returncode == -signal.SIGKILL:
@@ -255,7 +261,9 @@ class ChildProcess:
         seen: dict[int, Look] = {} if self._guard is None else self._guard.family
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(KILL_LIMIT_S):
+                begun = asyncio.get_running_loop().time()
                 while left := await asyncio.to_thread(strays, self.process.pid, self._mark, seen):
+                    left = to_be_killed(left, asyncio.get_running_loop().time() - begun)
                     log.warning("processes without a keeper were ended", pid=self.pid, count=len(left))
                     signal_all(left, signal.SIGKILL)
                     await asyncio.sleep(KILL_PAUSE_S)
@@ -268,8 +276,9 @@ class ChildProcess:
         """Kill a keeper that does not do its duty, for it was stopped itself, and whoever is below it."""
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(KILL_LIMIT_S):
+                begun = asyncio.get_running_loop().time()
                 while family := await asyncio.to_thread(descendants, self.process.pid):
-                    signal_all(family, signal.SIGKILL)
+                    signal_all(to_be_killed(family, asyncio.get_running_loop().time() - begun), signal.SIGKILL)
                     await asyncio.sleep(KILL_PAUSE_S)
         if self.is_alive:
             signal_all([self.process.pid], signal.SIGKILL)

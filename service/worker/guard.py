@@ -12,6 +12,7 @@ import asyncio
 from service.clock import SystemClock
 from service.worker.family import Look, descendants_of, look_at, look_at_all, own_bytes, shared_out_bytes
 from service.worker.runner import Broke
+from service.worker.segments import Segments
 
 LOOK_S = 0.1
 LOOKS_BETWEEN_CENSUSES = 10
@@ -38,7 +39,10 @@ class Census:
 
 
 class Guard:
-    """Watches one attempt of one child, and the keeper that stands above it. `family` is whom it saw last."""
+    """Watches one attempt of one child, and the keeper that stands above it.
+
+    `family` is whom it saw last, `segments` what shared memory they held: of a child that dies, nothing else tells.
+    """
 
     def __init__(
         self, census: Census, keeper_pid: int, child_pid: int, limit_bytes: int | None, cpu_limit_s: float | None
@@ -51,6 +55,7 @@ class Guard:
         self._times_stopped = 0
         self._cpu_before_s = sum(one.cpu_s for one in self._pair())
         self.family: dict[int, Look] = {}
+        self.segments = Segments()
 
     async def watch(self) -> Broke:
         """Return when there is a reason to end the attempt: the verdict."""
@@ -59,6 +64,7 @@ class Guard:
             await asyncio.sleep(LOOK_S)
             look += 1
             keeper, child = self._pair()
+            self.segments.look((self._child_pid,))
             fault = (
                 self._stopped(keeper, child)
                 or self._too_large()
@@ -93,6 +99,7 @@ class Guard:
         self.family = await self._census.family_of(self._keeper_pid)
         if len(self.family) <= 1:
             return None
+        self.segments.look(self.family)
         if fault := await self._family_too_large():
             return fault
         used_s = look_at(self._keeper_pid).cpu_s + sum(one.cpu_s for one in self.family.values())

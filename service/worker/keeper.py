@@ -16,6 +16,8 @@ from typing import NoReturn
 
 from service.clock import SystemClock
 from service.worker.family import descendants, signal_all
+from service.worker.helpers import to_be_killed
+from service.worker.segments import Segments
 
 TERM_GRACE_S = 1.0
 AT_ONCE, SOFTLY = signal.SIGHUP, signal.SIGTERM
@@ -40,12 +42,16 @@ def fork_off(server_pid: int) -> None:
 
 
 class _Keeper:
-    """Waits for the end of one child, or for the order to bring it about. All signals are blocked."""
+    """Waits for the end of one child, or for the order to bring it about. All signals are blocked.
+
+    What shared memory the family holds at its end goes with it.
+    """
 
     def __init__(self, child_pid: int) -> None:
         self._child_pid = child_pid
         self._status: int | None = None
         self._clock = SystemClock()
+        self._segments = Segments()
 
     def keep(self) -> NoReturn:
         """Stay until the child has ended, and end what is left of its family."""
@@ -63,15 +69,19 @@ class _Keeper:
 
     def _end_softly(self) -> None:
         family = self._family()
+        self._segments.look(family)
         signal_all(family, SOFTLY)
         signal_all(family, signal.SIGCONT)  # the one that is stopped would not hear it
         self._wait(TERM_GRACE_S)
 
     def _end_at_once(self) -> None:
+        begun = self._clock.monotonic()
         while family := self._family():
-            signal_all(family, signal.SIGKILL)
+            self._segments.look(family)
+            signal_all(to_be_killed(family, self._clock.monotonic() - begun), signal.SIGKILL)
             self._wait(_TICK_S)
         self._reap()
+        self._segments.remove()
 
     def _wait(self, limit_s: float) -> None:
         """Return when no family is left, or after the limit, or when told to end it at once."""
