@@ -37,7 +37,7 @@ from service.processors.calling import Overrides
 from service.runtime import Runtime, open_runtime
 from service.settings import Settings
 from service.states import State
-from service.store.jobs import JobFilter
+from service.store.listing import JobFilter
 from service.store.models import Job
 from service.worker.runner import Returned
 from service.worker.trial import Trial, distinct_names, prepare
@@ -202,7 +202,7 @@ class AppClient(httpx.AsyncClient):
         found: dict[str, Job] = {}
         for state in (State.QUEUED, State.RUNNING, State.QUEUED):  # or one that moves meanwhile is overlooked
             page = await self.runtime.jobs.list_page(JobFilter(state=state, limit=_PAGE))
-            found |= {one.job.id: one.job for one in page}
+            found |= {one.job.id: one.job for one in page.records}
         return sorted(found.values(), key=lambda job: (job.state != State.RUNNING, job.run_after))
 
     async def _wait_for_one(self, jobs: list[Job]) -> None:

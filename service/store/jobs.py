@@ -1,12 +1,11 @@
 """Jobs, as the rest of the service asks for them: every change goes through the writer, every look past it."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
 from pydantic import TypeAdapter
-from sqlalchemy import Connection, text, union_all
+from sqlalchemy import Connection, text
 from sqlalchemy.exc import IntegrityError
 from sqlmodel import col, select
 
@@ -26,7 +25,7 @@ from service.store.control import (
     stage_jobs,
 )
 from service.store.database import Database
-from service.store.ids import first_id_at
+from service.store.listing import JobFilter, Page, read_page
 from service.store.models import Event, File, IdempotencyKey, Job, JobFile
 from service.store.moves import advance_jobs, claim_jobs, settle_jobs
 from service.store.records import Advance, Claim, ClaimedJob, JobRecord, NewJob, Ready, Settlement
@@ -35,18 +34,6 @@ from service.store.tables import in_state, jobs
 from service.store.writer import Writer
 
 _NEW_JOB = TypeAdapter(NewJob)
-
-
-@dataclass(frozen=True, slots=True)
-class JobFilter:
-    """Which jobs to list; `before_id` is the id that the page before ended with."""
-
-    state: State | None = None
-    processor: str | None = None
-    created_after: datetime | None = None
-    created_before: datetime | None = None
-    before_id: str | None = None
-    limit: int = 50
 
 
 class Jobs:
@@ -146,12 +133,10 @@ class Jobs:
             inputs, outputs = await _files_of(session, [job_id])
             return JobRecord(job, tuple(inputs.get(job_id, ())), tuple(outputs.get(job_id, ())))
 
-    async def list_page(self, wanted: JobFilter) -> list[JobRecord]:
-        """Return up to `limit` jobs, the newest first."""
+    async def list_page(self, wanted: JobFilter) -> Page:
+        """Return up to `limit` jobs, the newest first, without what is too large for a list."""
         async with self._database.session() as session:
-            page = (await session.exec(_page_of(wanted))).all()
-            inputs, outputs = await _files_of(session, [job.id for job in page])
-        return [JobRecord(job, tuple(inputs.get(job.id, ())), tuple(outputs.get(job.id, ()))) for job in page]
+            return await read_page(session, wanted)
 
     async def list_ready(self, processors: Sequence[str], limit: int) -> list[Ready]:
         """Return jobs that may be claimed now, up to `limit` of each processor: its first, in their order."""
@@ -234,34 +219,6 @@ def record_of(new: NewJob) -> JobRecord:
 def first_job(answer: IdempotencyKey) -> JobRecord | None:
     """Return the job of a first answer, as it was answered then; None when the answer was not a job."""
     return record_of(_NEW_JOB.validate_python(answer.answer["job"])) if "job" in answer.answer else None
-
-
-def _page_of(wanted: JobFilter) -> Any:
-    """Return the statement for a page. Of one processor, the index gives the newest of each state: take those."""
-    newest = col(Job.id).desc()
-    if wanted.processor is None:
-        return select(Job).where(*_conditions(wanted, wanted.state)).order_by(newest).limit(wanted.limit)
-    states = [wanted.state] if wanted.state else list(State)
-    slices = [
-        select(Job.id)
-        .where(col(Job.processor) == wanted.processor, *_conditions(wanted, state))
-        .order_by(newest)
-        .limit(wanted.limit)
-        .subquery()
-        for state in states
-    ]
-    ids = union_all(*(select(one.c.id) for one in slices)).subquery()
-    return select(Job).where(col(Job.id).in_(select(ids.c.id))).order_by(newest).limit(wanted.limit)
-
-
-def _conditions(wanted: JobFilter, state: State | None) -> list[Any]:
-    bounds: list[Any] = [
-        (state and in_state(state)),
-        (wanted.created_after and col(Job.id) >= first_id_at(wanted.created_after)),
-        (wanted.created_before and col(Job.id) < first_id_at(wanted.created_before)),
-        (wanted.before_id and col(Job.id) < wanted.before_id),
-    ]
-    return [bound for bound in bounds if bound is not None]
 
 
 async def _files_of(session: Any, job_ids: list[str]) -> tuple[dict[str, list[File]], dict[str, list[File]]]:

@@ -48,11 +48,17 @@ class NewJob:
 
 @dataclass(frozen=True, slots=True)
 class JobRecord:
-    """A job as a client sees it: its row and its files."""
+    """A job as a client sees it: its row and its files.
+
+    In a list, `omitted` are the names of the fields that are not whole, and there may be more files than are given.
+    """
 
     job: Job
     inputs: tuple[File, ...] = ()
     outputs: tuple[File, ...] = ()
+    omitted: tuple[str, ...] = ()
+    more_inputs: int = 0
+    more_outputs: int = 0
 
 
 @dataclass(frozen=True, slots=True)

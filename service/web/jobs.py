@@ -1,9 +1,9 @@
 """/v1/jobs: submit, look, wait, cancel, retry, delete."""
 
-from typing import Annotated
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Request, Response
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from service.errors import (
     FileCountError,
@@ -22,15 +22,29 @@ from service.errors import (
 from service.intake.submission import Instant
 from service.runtime import Runtime
 from service.states import State
-from service.store.jobs import JobFilter
+from service.store.listing import JobFilter
 from service.web.bodies import PREFER, SUBMIT_JOB, answer_headers
 from service.web.problems import BODY_ERRORS, CHANGE_ERRORS, LOOK_ERRORS, problem_responses
 from service.web.requests import JobId, Service, apply_wait, cursor_of, incoming_of, wait_s
-from service.web.schemas import JOBS, JobPage, JobView, job_view
+from service.web.schemas import ALWAYS, JOB_FIELDS, JOBS, JobPage, JobView, job_page, job_view
 
 router = APIRouter(prefix=JOBS, tags=["jobs"])
 
 _APPLIED = "`wait=N`, where the call waited: at most N seconds, which may be fewer than were asked for"
+
+
+def _check_fields(names: str) -> str:
+    if unknown := [name for name in names.split(",") if name not in JOB_FIELDS]:
+        raise ValueError(f"a job has no field {unknown[0][:100]!r}; it has {', '.join(JOB_FIELDS)}")
+    return names
+
+
+_FIELD = f"({'|'.join(JOB_FIELDS)})"
+Fields = Annotated[
+    str,
+    AfterValidator(_check_fields),
+    Field(max_length=1000, json_schema_extra={"pattern": f"^{_FIELD}(,{_FIELD})*$"}, examples=["state,metadata"]),
+]
 
 
 class Listing(BaseModel):
@@ -44,6 +58,16 @@ class Listing(BaseModel):
     created_before: Instant | None = Field(None, description="created before this instant")
     limit: int = Field(50, ge=1, le=500, description="most jobs on a page")
     cursor: str | None = Field(None, description="`next_cursor` of the page before")
+    fields: Fields | None = Field(
+        None,
+        description="names of fields, by commas: a job has only these, beside `id`, `omitted` and `links`; `params`, "
+        "`metadata` and `result` are then whole. Without it, what is large is left out",
+    )
+
+    @property
+    def names(self) -> frozenset[str] | None:
+        """The fields that are asked for, or None for all."""
+        return None if self.fields is None else frozenset(self.fields.split(","))
 
 
 @router.post(
@@ -80,22 +104,24 @@ async def submit_job(request: Request, response: Response, service: Service) -> 
     return job_view(accepted.record, service.registry)
 
 
-@router.get("", responses=problem_responses(InvalidCursorError, InvalidRequestError, *LOOK_ERRORS))
-async def list_jobs(listing: Annotated[Listing, Query()], service: Service) -> JobPage:
-    """List jobs, the newest first."""
+@router.get(
+    "",
+    response_model=JobPage,
+    responses=problem_responses(InvalidCursorError, InvalidRequestError, *LOOK_ERRORS),
+)
+async def list_jobs(listing: Annotated[Listing, Query()], service: Service) -> Response:
+    """List jobs, the newest first; what is large is left out, and a page may have fewer jobs than `limit`."""
     wanted = JobFilter(
         state=listing.state,
         processor=listing.processor,
         created_after=listing.created_after,
         created_before=listing.created_before,
         before_id=cursor_of(listing.cursor),
-        limit=listing.limit + 1,
+        limit=listing.limit,
+        fields=listing.names,
     )
-    records = await service.jobs.list_page(wanted)
-    page, more = records[: listing.limit], records[listing.limit :]
-    return JobPage(
-        items=[job_view(one, service.registry) for one in page], next_cursor=page[-1].job.id if more else None
-    )
+    page = job_page(await service.jobs.list_page(wanted), service.registry)
+    return Response(page.model_dump_json(include=_shown(wanted.fields)), media_type="application/json")
 
 
 @router.get(
@@ -131,6 +157,11 @@ async def retry_job(job_id: JobId, service: Service) -> JobView:
 async def delete_job(job_id: JobId, service: Service) -> None:
     """Delete a job that does not run, with its files."""
     await service.control.delete(job_id)
+
+
+def _shown(fields: frozenset[str] | None) -> Any:
+    """Return what pydantic is to include."""
+    return None if fields is None else {"items": {"__all__": {*fields, *ALWAYS}}, "next_cursor": True}
 
 
 async def _waited(request: Request, response: Response, service: Runtime, job_id: str) -> bool:

@@ -3,12 +3,13 @@
 from datetime import datetime
 from typing import Any, Literal
 
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, ConfigDict, Field
 
 from service.processors.base import Processor
 from service.processors.registry import Registry
 from service.settings import Settings
 from service.states import State
+from service.store.listing import Page
 from service.store.models import File
 from service.store.records import JobRecord
 from service.web.redaction import shown_params
@@ -69,13 +70,33 @@ class JobView(BaseModel):
     result: Any = Field(description="what the processor returned")
     error: JobErrorView | None
     metadata: dict[str, Any] = Field(description="yours", examples=[{"order": 17}])
+    input_count: int = Field(description="how many there are, also where `inputs` does not name all", examples=[1])
+    output_count: int = Field(description="the same for `outputs`", examples=[1])
+    omitted: list[str] = Field(
+        description="the fields that a list has left out or cut because they are large; `links.self` has them whole",
+        examples=[[]],
+    )
     links: dict[str, str] = Field(examples=[{"self": f"{JOBS}/{EXAMPLE_ID}", "cancel": f"{JOBS}/{EXAMPLE_ID}/cancel"}])
+
+
+JOB_FIELDS = tuple(JobView.model_fields)
+ALWAYS = ("id", "omitted", "links")
+
+
+def _few_required(schema: dict[str, Any]) -> None:
+    schema["required"] = [name for name in schema["required"] if name in ALWAYS]
+
+
+class JobItem(JobView):
+    """A job as a list has it: the fields that were asked for, and of those that are large what is not omitted."""
+
+    model_config = ConfigDict(json_schema_extra=_few_required)
 
 
 class JobPage(BaseModel):
     """Jobs, the newest first; `next_cursor` asks for the next page, and is null on the last."""
 
-    items: list[JobView]
+    items: list[JobItem]
     next_cursor: str | None
 
 
@@ -131,31 +152,44 @@ def file_view(file: File) -> FileView:
     )
 
 
+def job_page(page: Page, registry: Registry) -> JobPage:
+    """Return the answer for a page of jobs."""
+    items = [JobItem(**_facts_of(record, registry)) for record in page.records]
+    return JobPage(items=items, next_cursor=page.next_id)
+
+
 def job_view(record: JobRecord, registry: Registry) -> JobView:
     """Return the answer for a job, without those params that are secret."""
+    return JobView(**_facts_of(record, registry))
+
+
+def _facts_of(record: JobRecord, registry: Registry) -> dict[str, Any]:
     job, own = record.job, f"{JOBS}/{record.job.id}"
-    return JobView(
-        id=job.id,
-        processor=job.processor,
-        params=shown_params(registry.find(job.processor), job.params),
-        state=State(job.state),
-        priority=job.priority,
-        progress=ProgressView(fraction=job.progress_fraction, message=job.progress_message),
-        attempt=job.attempt,
-        max_attempts=job.max_attempts,
-        losses=job.losses,
-        timeout_s=job.timeout_s,
-        created_at=job.created_at,
-        run_after=job.run_after,
-        started_at=job.started_at,
-        finished_at=job.finished_at,
-        inputs=[file_view(file) for file in record.inputs],
-        outputs=[file_view(file) for file in record.outputs],
-        result=job.result,
-        error=None if job.error is None else JobErrorView(**job.error),
-        metadata=job.metadata_,
-        links={"self": own, "cancel": f"{own}/cancel", "retry": f"{own}/retry"},
-    )
+    return {
+        "id": job.id,
+        "processor": job.processor,
+        "params": shown_params(registry.find(job.processor), job.params),
+        "state": State(job.state),
+        "priority": job.priority,
+        "progress": ProgressView(fraction=job.progress_fraction, message=job.progress_message),
+        "attempt": job.attempt,
+        "max_attempts": job.max_attempts,
+        "losses": job.losses,
+        "timeout_s": job.timeout_s,
+        "created_at": job.created_at,
+        "run_after": job.run_after,
+        "started_at": job.started_at,
+        "finished_at": job.finished_at,
+        "inputs": [file_view(file) for file in record.inputs],
+        "outputs": [file_view(file) for file in record.outputs],
+        "result": job.result,
+        "error": None if job.error is None else JobErrorView(**job.error),
+        "metadata": job.metadata_,
+        "input_count": len(record.inputs) + record.more_inputs,
+        "output_count": len(record.outputs) + record.more_outputs,
+        "omitted": list(record.omitted),
+        "links": {"self": own, "cancel": f"{own}/cancel", "retry": f"{own}/retry"},
+    }
 
 
 def processor_view(processor: Processor, settings: Settings) -> ProcessorView:

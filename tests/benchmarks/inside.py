@@ -22,7 +22,7 @@ from service.intake.incoming import Incoming
 from service.runtime import Runtime, open_runtime
 from service.settings import Settings
 from service.states import State
-from service.store.jobs import JobFilter
+from service.store.listing import JobFilter
 from service.store.records import Claim
 from tests.benchmarks.backlog import ABSENT, NOOP, fill
 from tests.benchmarks.figures import ms
@@ -109,7 +109,7 @@ async def claim(folder: Path, tally: Tally, count: int) -> dict[str, float]:
     del tally, count
     async with open_runtime(settings(folder / "data")) as runtime:
         claims, pages, middles = [], [], []
-        middle = (await runtime.jobs.list_page(JobFilter(limit=500)))[-1].job.id
+        middle = (await runtime.jobs.list_page(JobFilter(limit=500))).records[-1].job.id
         for ready in await runtime.jobs.list_ready([ABSENT], 200):
             began = time.perf_counter()
             assert await runtime.jobs.claim(Claim(ready.id, "benchmark", runtime.clock.now()))
@@ -202,7 +202,7 @@ async def _marked(tally: Tally, first: int, count: int) -> None:
 async def _settled(runtime: Runtime) -> None:
     async with asyncio.timeout(_LIMIT_S):
         for state in (State.QUEUED, State.RUNNING):
-            while await runtime.jobs.list_page(JobFilter(state=state, limit=1)):
+            while (await runtime.jobs.list_page(JobFilter(state=state, limit=1))).records:
                 await asyncio.sleep(_POLL_S)
 
 

@@ -8,7 +8,8 @@ from service.errors import FileInUseError, JobNotFoundError, StoredFileNotFoundE
 from service.states import Move, State
 from service.store.files import first_file
 from service.store.ids import new_id
-from service.store.jobs import JobFilter, first_job
+from service.store.jobs import first_job
+from service.store.listing import JobFilter
 from service.store.records import Claim, FirstAnswer, Settlement
 from service.store.rows import KeyTakenError
 from tests.integration.stores import WORKER, at, ids_of, new_file, new_job
@@ -165,7 +166,7 @@ async def test_all_that_was_submitted_comes_back(store):
 async def test_pages_go_from_the_newest_to_the_oldest_without_a_gap(store):
     job_ids = [await store.queued() for _ in range(25)]
     seen, before = [], None
-    while page := ids_of(await store.jobs.list_page(JobFilter(limit=7, before_id=before))):
+    while page := ids_of((await store.jobs.list_page(JobFilter(limit=7, before_id=before))).records):
         seen += page
         before = page[-1]
     assert seen == job_ids[::-1]
@@ -175,16 +176,16 @@ async def test_a_list_holds_what_the_filter_says(store):
     by_state = {state: await store.in_state(state) for state in State}
     other = await store.queued(processor="t.other")
     for state, job_id in by_state.items():
-        found = ids_of(await store.jobs.list_page(JobFilter(state=state, processor="t.one")))
+        found = ids_of((await store.jobs.list_page(JobFilter(state=state, processor="t.one"))).records)
         assert found == [job_id]
-    assert ids_of(await store.jobs.list_page(JobFilter(processor="t.other"))) == [other]
-    assert await store.jobs.list_page(JobFilter(created_before=at(-(10**9)))) == []
-    assert len(await store.jobs.list_page(JobFilter(created_after=at(-(10**9))))) == 6
+    assert ids_of((await store.jobs.list_page(JobFilter(processor="t.other"))).records) == [other]
+    assert (await store.jobs.list_page(JobFilter(created_before=at(-(10**9))))).records == []
+    assert len((await store.jobs.list_page(JobFilter(created_after=at(-(10**9))))).records) == 6
 
 
 async def test_each_job_of_a_page_has_its_own_files(store):
     job_ids = [await store.queued(uploads=(new_file(f"{n}a"), new_file(f"{n}b"))) for n in range(3)]
-    page = await store.jobs.list_page(JobFilter())
+    page = (await store.jobs.list_page(JobFilter())).records
     assert ids_of(page) == job_ids[::-1]
     assert [[file.name for file in record.inputs] for record in page] == [["2a", "2b"], ["1a", "1b"], ["0a", "0b"]]
 

@@ -33,6 +33,12 @@ async def fail(_job: JobContext) -> None:
     raise Fail("it cannot be done", code="impossible")
 
 
+@processor("t.raise", min_files=0)
+async def raise_at_length(_job: JobContext) -> None:
+    """Raise what has much to say."""
+    raise ValueError("x" * 5000)
+
+
 @processor("t.read", min_files=0)
 async def read(job: JobContext) -> list[Any]:
     """Say which files came."""
