@@ -18,6 +18,7 @@ from service.errors import SettingsError
 
 KIB, MIB, GIB = 1024, 1024**2, 1024**3
 HOUR_S, DAY_S = 3600, 86400
+MOST_RESULT_BYTES = 4 * MIB - 64 * KIB  # what a child process may send at once, but for what it says beside the result
 _SIZE = re.compile(r"([0-9]{1,30}(?:\.[0-9]{1,30})?)\s*([a-z]*)", re.IGNORECASE)
 _PREFIXES = "kmgtp"
 _SHOWN = 100  # characters of a value
@@ -102,6 +103,15 @@ class Settings(BaseSettings):
     max_files: int = Field(100, ge=1, le=10_000, description="most files of a job")
     max_fields: int = Field(50, ge=1, le=1000, description="most fields, that are not files, of a form")
     max_field_bytes: Bytes = Field(MIB, ge=1, le=64 * MIB, description="largest field, and largest JSON body")
+    max_params_bytes: Bytes | None = Field(
+        None, ge=2, le=64 * MIB, description="largest params of a job, as JSON; default: what fits into a field"
+    )
+    max_metadata_bytes: Bytes | None = Field(
+        None, ge=2, le=64 * MIB, description="largest metadata of a job, as JSON; default: what fits into a field"
+    )
+    max_result_bytes: Bytes = Field(
+        MOST_RESULT_BYTES, ge=2, le=MOST_RESULT_BYTES, description="largest result of a job, as JSON; this is the most"
+    )
     max_part_header_bytes: Bytes = Field(16 * KIB, ge=256, le=MIB, description="largest headers of one part")
     upload_stall_s: float = Field(30, gt=0, le=HOUR_S, description="silence after which an upload is given up")
     max_wait_s: float = Field(60, gt=0, le=HOUR_S, description="longest that `Prefer: wait` is gone along with")

@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 
 from service.clock import Clock
 from service.errors import (
+    FieldTooLargeError,
     IdempotencyKeyInFlightError,
     IdempotencyKeyReusedError,
     InvalidRequestError,
@@ -22,11 +23,11 @@ from service.meters import Meters
 from service.processors.base import Processor
 from service.processors.registry import Registry
 from service.queues.base import JobQueue, Ticket
-from service.settings import Settings
+from service.settings import Settings, environment_name
 from service.store.files import Files, first_file
 from service.store.ids import new_id
 from service.store.jobs import Jobs, first_job
-from service.store.models import File, IdempotencyKey
+from service.store.models import File, IdempotencyKey, to_json
 from service.store.records import FirstAnswer, JobRecord, NewFile, NewJob
 from service.store.rows import KeyTakenError
 
@@ -127,6 +128,7 @@ class Intake:
             return
         known = _submission_of(received)
         processor = self._registry.get_named(known.processor)
+        self._check_sizes(known)
         if received.is_raw or "params" in received.fields:
             processor.check_params(known.params)
         if processor.max_files is not None and len(received.files) >= processor.max_files:
@@ -136,6 +138,7 @@ class Intake:
         self, wanted: Submission, processor: Processor, uploads: Sequence[NewFile], answer: FirstAnswer | None
     ) -> NewJob:
         processor.check_available()
+        self._check_sizes(wanted)
         params = processor.check_params(wanted.params)
         stored = await self._stored(wanted.files)
         processor.check_file_count(len(uploads) + len(stored))
@@ -156,6 +159,17 @@ class Intake:
             stored=stored,
             first_answer=answer,
         )
+
+    def _check_sizes(self, wanted: Submission) -> None:
+        """Raise `FieldTooLargeError` where params or metadata are more than their settings allow."""
+        limits = {"params": self._settings.max_params_bytes, "metadata": self._settings.max_metadata_bytes}
+        for name, limit in limits.items():
+            size_bytes = 0 if limit is None else len(to_json(getattr(wanted, name)).encode())
+            if limit is not None and size_bytes > limit:
+                setting = environment_name(f"max_{name}_bytes")
+                raise FieldTooLargeError(
+                    f"the {name} have {size_bytes} bytes of JSON, and may have {limit} ({setting})"
+                )
 
     async def _stored(self, file_ids: Sequence[str]) -> tuple[NewFile, ...]:
         if len(file_ids) > self._settings.max_files:

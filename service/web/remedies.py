@@ -21,7 +21,8 @@ REMEDIES = {
     "upload_stalled": "Send the file again, without a pause longer than FILEMILL_UPLOAD_STALL_S.",
     "headers_stalled": "Send the whole head of the request at once.",
     "payload_too_large": "Send less, or have FILEMILL_MAX_UPLOAD_BYTES raised; FILEMILL_MAX_FIELD_BYTES limits JSON.",
-    "field_too_large": "Send less in the field, or have FILEMILL_MAX_FIELD_BYTES raised.",
+    "field_too_large": "Send less in the field, or have the setting raised that limits it: FILEMILL_MAX_FIELD_BYTES, "
+    "FILEMILL_MAX_PARAMS_BYTES or FILEMILL_MAX_METADATA_BYTES.",
     "too_many_parts": "Send fewer files or fields, or have FILEMILL_MAX_FILES or FILEMILL_MAX_FIELDS raised.",
     "part_headers_too_large": "Send fewer or shorter headers in it, or have FILEMILL_MAX_PART_HEADER_BYTES raised.",
     "request_headers_too_large": "Send a shorter address, and fewer or shorter headers.",

@@ -17,7 +17,6 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from service.clock import SystemClock
 from service.errors import ProcessorLoadError
@@ -112,7 +111,7 @@ def _run(work: Work, registry: Registry, notes: Notes, spared: set[int]) -> Verd
         return Broke("crashed", f"the child process has no processor {work.processor!r}")
     job = context_of(_assignment(work, processor), notes.emit)
     with contextlib.closing(notes), _inside(job.folder), _limited(work), _alone(job, spared):
-        return _call(job, processor, work.params)
+        return _call(job, processor, work)
 
 
 def _assignment(work: Work, processor: Processor) -> Assignment:
@@ -129,9 +128,9 @@ def _assignment(work: Work, processor: Processor) -> Assignment:
     )
 
 
-def _call(job: JobContext, processor: Processor, params: dict[str, Any]) -> Verdict:
+def _call(job: JobContext, processor: Processor, work: Work) -> Verdict:
     try:
-        return returned(call(processor, job, params), job)
+        return returned(call(processor, job, work.params), job, work.result_limit_bytes)
     except MemoryError:
         return Broke("out_of_memory", "the processor ran out of memory")
     except OSError as error:

@@ -145,6 +145,7 @@ class Executor:
             folder=folder,
             timeout_s=job.timeout_s,
             memory_limit_bytes=processor.memory_limit_bytes or self._settings.job_memory_limit_bytes,
+            result_limit_bytes=self._settings.max_result_bytes,
             cpu_limit_s=self._settings.job_cpu_limit_s,
         )
 

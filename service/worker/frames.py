@@ -16,6 +16,7 @@ from typing import Any, NoReturn
 from pydantic import TypeAdapter
 
 from service.processors.base import InputFile, LogNote, ProgressNote
+from service.settings import MOST_RESULT_BYTES
 from service.worker.runner import Assignment, Broke, Postponed, Refused, Returned
 
 MAX_FRAME_BYTES = 4 * 1024**2
@@ -55,6 +56,7 @@ class Work:
     files: tuple[InputFile, ...]
     folder: Path
     memory_limit_bytes: int | None
+    result_limit_bytes: int = MOST_RESULT_BYTES
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +98,7 @@ def work_of(assignment: Assignment) -> Work:
         files=tuple(_absolute(file) for file in assignment.files),
         folder=assignment.folder.absolute(),
         memory_limit_bytes=assignment.memory_limit_bytes,
+        result_limit_bytes=assignment.result_limit_bytes,
     )
 
 

@@ -14,10 +14,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
+from pydantic_core import to_json
+
 from service.processors.base import Fail, InputFile, JobContext, Note, OutputFile, Processor, Retry, Snooze
 from service.processors.calling import Overrides, acall
+from service.settings import MOST_RESULT_BYTES
 
-MAX_RESULT_BYTES = 4 * 1024**2 - 64 * 1024
 MAX_MESSAGE_CHARS, MAX_TRACE_CHARS, MAX_CODE_CHARS = 2000, 8000, 100
 
 
@@ -38,6 +40,7 @@ class Assignment:
     folder: Path
     timeout_s: float
     memory_limit_bytes: int | None = None
+    result_limit_bytes: int = MOST_RESULT_BYTES
     cpu_limit_s: float | None = None
 
 
@@ -122,7 +125,7 @@ class LoopRunner:
         try:
             async with limit:
                 result = await acall(assignment.processor, job, assignment.params, self._overrides)
-            return returned(result, job)
+            return returned(result, job, assignment.result_limit_bytes)
         except Exception as error:  # noqa: BLE001 - whatever a processor raises is its verdict
             return timed_out(assignment.timeout_s) if limit.expired() else verdict_of(error)
 
@@ -179,19 +182,32 @@ def context_of(assignment: Assignment, emit: Callable[[Note], None]) -> JobConte
     )
 
 
-def returned(result: Any, job: JobContext) -> Verdict:
+def returned(result: Any, job: JobContext, limit_bytes: int = MOST_RESULT_BYTES) -> Verdict:
     """Return the verdict on a processor that returned: its result must be JSON, its outputs must be there."""
     try:
         size_bytes = len(json.dumps(result, allow_nan=False, ensure_ascii=False).encode())
     except (TypeError, ValueError) as error:
         return Refused("invalid_result", plain_text(f"the processor returned what is not JSON: {error}"))
-    if size_bytes > MAX_RESULT_BYTES:
-        sizes = f"{size_bytes} bytes of JSON, and at most {MAX_RESULT_BYTES} are kept"
+    if size_bytes > limit_bytes:
+        sizes = f"{size_bytes} bytes of JSON, and at most {limit_bytes} are kept (FILEMILL_MAX_RESULT_BYTES)"
         return Refused("result_too_large", f"the result has {sizes}; write it to an output file instead")
+    if _is_too_deep(result):
+        return Refused("invalid_result", "the processor returned what is nested too deep: 240 levels can be shown")
     for output in job.outputs:
         if output.path.is_symlink() or not output.path.is_file():
             return Refused("missing_output", f"the processor named the output {output.name!r} and did not write it")
     return Returned(result, tuple(job.outputs))
+
+
+def _is_too_deep(result: Any) -> bool:
+    """Whether no answer could hold it: pydantic gives up at 255 levels, of which a page of jobs takes some."""
+    for _ in range(14):
+        result = [result]
+    try:
+        to_json(result)
+    except ValueError:
+        return True
+    return False
 
 
 def verdict_of(error: Exception) -> Verdict:

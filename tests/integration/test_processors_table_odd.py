@@ -6,7 +6,7 @@ import pytest
 
 from service.catalogue.table.processors import convert_tables, profile_tables
 from service.catalogue.table.query import MAX_SHOWN_BYTES, MAX_SHOWN_CHARS, query_tables
-from service.worker.runner import MAX_RESULT_BYTES
+from service.settings import MOST_RESULT_BYTES
 
 LATE = "zip,phone,n\n" + "01234,+4930123,1\n" * 30_000
 
@@ -163,7 +163,7 @@ def test_an_answer_is_cut_only_if_rows_are_missing(attempts, max_rows, is_cut):
 def test_long_values_are_whole_in_the_output_and_cut_in_the_result(attempts):
     table = attempts.file(b"a,b\n1,2\n", "d.csv")
     done = attempts.run(query_tables, table, sql="SELECT repeat('x', 60000) AS c, range(1000) AS r FROM range(100)")
-    assert len(json.dumps(done.result)) < MAX_SHOWN_BYTES + 10_000 < MAX_RESULT_BYTES
+    assert len(json.dumps(done.result)) < MAX_SHOWN_BYTES + 10_000 < MOST_RESULT_BYTES
     assert [len(value) for value in done.result["first_rows"][0]] == [MAX_SHOWN_CHARS, MAX_SHOWN_CHARS]
     assert done.output.stat().st_size > 100 * 60_000
     wide = attempts.run(

@@ -177,6 +177,19 @@ def test_a_result_that_is_json_is_returned(assign, result):
     assert returned(result, context_of(assign(_nothing), ignore)) == Returned(result)
 
 
+def test_a_result_that_is_nested_too_deep_for_any_answer_is_refused(assign):
+    def nested(levels):
+        value: Any = 1
+        for _ in range(levels):
+            value = [value]
+        return value
+
+    job = context_of(assign(_nothing), ignore)
+    assert returned(nested(240), job) == Returned(nested(240))
+    verdict: Any = returned(nested(300), job)
+    assert (verdict.code, "240 levels" in verdict.message) == ("invalid_result", True)
+
+
 def test_an_output_must_be_a_file_and_no_link(assign, tmp_path):
     (tmp_path / "secret").write_text("secret")
     for prepare in (

@@ -70,6 +70,21 @@ async def echo(_job: JobContext, value: Any = None) -> Any:
     return value
 
 
+@processor("t.echo_in_child", min_files=0, max_files=0)
+def echo_in_child(_job: JobContext, value: Any = None) -> Any:
+    """Return its only param, from a child process."""
+    return value
+
+
+@processor("t.deep", min_files=0, max_files=0)
+async def deep(_job: JobContext, levels: int) -> Any:
+    """Return lists within lists."""
+    value: Any = 1
+    for _ in range(levels):
+        value = [value]
+    return value
+
+
 @processor("t.write", min_files=0)
 async def write(job: JobContext, name: str, text: str = "written") -> None:
     """Write one output file."""
