@@ -12,15 +12,19 @@ from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime
+from functools import cache
 from typing import Any
 
-from sqlalchemy import text
-from sqlmodel import col, select
+from sqlalchemy import BLOB, bindparam, cast, func, text
+from sqlmodel import select
 
+from service.settings import MIB
 from service.store.database import Database
-from service.store.models import Event, Job
+from service.store.tables import events, jobs
 
 CAPACITY = 2000  # events that wait for one listener; one that is further behind has to resume
+CAPACITY_BYTES = 4 * MIB  # of their data
+PAGE_BYTES = MIB  # of the data of a page: at least one event
 _SLICE = 1000
 _NEWEST = text("SELECT seq FROM sqlite_sequence WHERE name = 'events'")
 
@@ -36,6 +40,7 @@ class JobEvent:
     kind: str
     attempt: int
     data: dict[str, Any]
+    size_bytes: int = 0  # of the data as JSON
 
 
 Wanted = Callable[[JobEvent], bool]
@@ -44,11 +49,12 @@ Wanted = Callable[[JobEvent], bool]
 class Listener:
     """One who listens from `position` on: `None` from `next` is a pause, `ended` says that there will be no more."""
 
-    def __init__(self, wanted: Wanted, capacity: int) -> None:
+    def __init__(self, wanted: Wanted, capacity: int, capacity_bytes: int = CAPACITY_BYTES) -> None:
         self.position = 0
         self.ended = False
         self._wanted = wanted
         self._capacity = capacity
+        self._room_bytes = capacity_bytes
         self._events: deque[JobEvent] = deque()
         self._arrived = asyncio.Event()
 
@@ -59,16 +65,21 @@ class Listener:
             with suppress(TimeoutError):
                 async with asyncio.timeout(patience_s):
                     await self._arrived.wait()
-        return self._events.popleft() if self._events else None
+        if not self._events:
+            return None
+        event = self._events.popleft()
+        self._room_bytes += event.size_bytes
+        return event
 
     def take(self, event: JobEvent) -> None:
         """Keep an event until it is asked for; a listener too far behind is let go, and its memory with it."""
         if self.ended or not self._wanted(event):
             return
-        if len(self._events) >= self._capacity:
+        if len(self._events) >= self._capacity or (self._events and event.size_bytes > self._room_bytes):
             self._events.clear()
             self.end()
             return
+        self._room_bytes -= event.size_bytes
         self._events.append(event)
         self._arrived.set()
 
@@ -166,21 +177,35 @@ class Feed:
                         listener.take(event)
 
     async def _read_page(self, after: int, upto: int | None, job_id: str | None) -> list[JobEvent]:
-        statement = (
-            select(Event, col(Job.processor))
-            .join(Job, col(Job.id) == col(Event.job_id))
-            .where(col(Event.id) > after)
-            .order_by(col(Event.id))
-            .limit(_SLICE)
-        )
-        if upto is not None:
-            statement = statement.where(col(Event.id) <= upto)
-        if job_id is not None:
-            statement = statement.where(col(Event.job_id) == job_id)
+        statement = _page(bounded=upto is not None, of_one_job=job_id is not None)
+        asked = {"after": after, "upto": upto, "job": job_id, "room": PAGE_BYTES}
         async with self._database.session() as session:
-            return [_event(event, processor) for event, processor in await session.exec(statement)]
+            rows = await session.exec(statement, params=asked)
+            return [_event(*row) for row in rows]
 
 
-def _event(event: Event, processor: str) -> JobEvent:
-    assert event.id is not None  # noqa: S101 - a row of the table has one
-    return JobEvent(event.id, event.job_id, processor, event.at, event.kind, event.attempt, event.data)
+@cache
+def _page(*, bounded: bool, of_one_job: bool) -> Any:
+    """Return the statement for the first events: as many as a page has room for, by count and by weight.
+
+    To put it together takes longer than to run it.
+    """
+    size = func.length(cast(events.c.data, BLOB))
+    conditions = [events.c.id > bindparam("after")]
+    conditions += [events.c.id <= bindparam("upto")] if bounded else []
+    conditions += [events.c.job_id == bindparam("job")] if of_one_job else []
+    weights = select(events.c.id, size.label("size")).where(*conditions).order_by(events.c.id).limit(_SLICE).subquery()
+    before = func.sum(weights.c.size).over(order_by=weights.c.id) - weights.c.size
+    sums = select(weights.c.id, before.label("before")).subquery()
+    last = select(func.max(sums.c.id)).where(sums.c.before < bindparam("room")).scalar_subquery()
+    return (
+        select(events, jobs.c.processor, size)
+        .join(jobs, jobs.c.id == events.c.job_id)
+        .where(*conditions, events.c.id <= last)
+        .order_by(events.c.id)
+    )
+
+
+def _event(*row: Any) -> JobEvent:
+    number, job_id, at, kind, attempt, data, processor, size_bytes = row
+    return JobEvent(number, job_id, processor, at, kind, attempt, data, size_bytes)

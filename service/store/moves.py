@@ -11,7 +11,7 @@ from sqlalchemy import Connection, Float, Text, and_, bindparam, func, literal_c
 
 from service.states import TRANSITIONS, Move, State
 from service.store.additions import add_events, add_files, add_links, file_links
-from service.store.events import state_event
+from service.store.events import MOST_CHARS, state_event
 from service.store.prepared import Prepared
 from service.store.records import Advance, Claim, ClaimedJob, NewFile, Settlement
 from service.store.tables import files, in_state, job_files, jobs
@@ -175,7 +175,8 @@ def _settle_row(item: Settlement) -> dict[str, Any]:
 def _settle_event(item: Settlement) -> dict[str, Any]:
     facts: dict[str, Any] = {}
     if item.error:
-        facts["error"] = {"code": item.error["code"], "message": item.error["message"]}
+        # what a child sent may be longer than what the server itself says
+        facts["error"] = {name: str(item.error[name])[:MOST_CHARS] for name in ("code", "message")}
     if item.run_after:
         facts["run_after"] = item.run_after.isoformat()
     return state_event(item.job_id, item.attempt, item.move, item.at, facts)
