@@ -31,7 +31,7 @@ from service.store.files import Files
 from service.store.ids import new_id
 from service.store.jobs import Jobs
 from service.store.open import Store, open_store
-from service.store.stats import Stats
+from service.store.stats import OTHERS, Stats
 from service.worker.children import ChildRunner
 from service.worker.control import Control
 from service.worker.executor import Executor
@@ -234,7 +234,7 @@ async def _warn_of_strangers(stats: Stats, registry: Registry) -> None:
         queued = [one for one in await stats.count() if one.state is State.QUEUED]
     except DatabaseUnavailableError:  # it is told wherever it matters
         return
-    strangers = {one.processor: one.jobs for one in queued if one.processor not in registry}
+    strangers = {one.processor: one.jobs for one in queued if one.processor not in registry and one.processor != OTHERS}
     if strangers:
         log.warning("queued jobs have no processor here", jobs=sum(strangers.values()), processors=strangers)
 

@@ -198,8 +198,9 @@ def _page(*, bounded: bool, of_one_job: bool) -> Any:
     before = func.sum(weights.c.size).over(order_by=weights.c.id) - weights.c.size
     sums = select(weights.c.id, before.label("before")).subquery()
     last = select(func.max(sums.c.id)).where(sums.c.before < bindparam("room")).scalar_subquery()
+    columns: list[Any] = [*events.c, jobs.c.processor, size]
     return (
-        select(events, jobs.c.processor, size)
+        select(*columns)
         .join(jobs, jobs.c.id == events.c.job_id)
         .where(*conditions, events.c.id <= last)
         .order_by(events.c.id)

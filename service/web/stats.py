@@ -71,13 +71,15 @@ class StatsView(BaseModel):
     """The figures of the service."""
 
     jobs: StateCounts
-    processors: list[ProcessorCounts]
+    processors: list[ProcessorCounts] = Field(description="at most 200 by name; `(other)` counts the rest")
     oldest_queued_age_s: float | None = Field(description="of the jobs that are ready")
     window_s: float = Field(description="what `throughput`, `wait_s` and `run_s` look back on")
     throughput: list[Throughput]
     wait_s: Percentiles = Field(description="from ready to claimed")
     run_s: Percentiles = Field(description="from claimed to settled")
-    failures: list[FailureCount] = Field(description="of the last day, the most frequent first")
+    failures: list[FailureCount] = Field(
+        description="of the last day, the 20 most frequent first; `(other)` counts the rest"
+    )
     consumers: dict[str, Occupancy] = Field(description="`loop` runs `async def`, `child` runs `def`")
     loop_lag_s: float = Field(description="how late the event loop was when it was last looked at")
     listeners: int = Field(description="open streams of events")

