@@ -84,7 +84,7 @@ def bar(fraction: float, width: int) -> Text:
 def label_of(job: "Job") -> str:
     """Return what people know a job by: its files, or else its processor."""
     first = job.inputs[0].name if job.inputs else job.processor
-    return first if len(job.inputs) <= 1 else f"{first} +{len(job.inputs) - 1}"
+    return first if job.input_count <= 1 else f"{first} +{job.input_count - 1}"
 
 
 def event_line(event: "Event", *, short: bool = False) -> Text:

@@ -55,6 +55,6 @@ def _annotation(name: str, field: Any) -> Any:
     unit = _METAVARS.get(name.rpartition("_")[2]) or _METAVARS.get(getattr(field.annotation, "__name__", ""), "TEXT")
     text = str(field.description).replace("[", r"\[")
     value = field.get_default(call_default_factory=True)
-    default = render.exact(value, "bytes") if unit == "SIZE" else str(value)
+    default = render.exact(value, "bytes") if unit == "SIZE" and value is not None else str(value)
     shown = text if default in ("", "None") else f"{text} [dim]\\[{default}][/dim]"
     return Annotated[str | None, typer.Option(f"--{name.replace('_', '-')}", metavar=unit, help=shown)]

@@ -19,7 +19,7 @@ from service.clock import SystemClock
 from service.states import State
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from service.client import Filemill, Job
 
@@ -38,11 +38,11 @@ def list_jobs(
 ) -> None:
     """List jobs, the newest first. This is also what `filemill jobs` alone does."""
     with connect(url) as mill:
-        jobs = mill.list(state=state, processor=processor, limit=None if all_jobs else limit)
+        most = None if all_jobs else limit
         if json:
-            render.print_json_array(job.raw for job in jobs)
+            render.print_json_array(job.raw for job in mill.list(state=state, processor=processor, limit=most))
         else:
-            render.print_jobs(jobs)
+            render.print_jobs(mill.list(state=state, processor=processor, limit=most, large=render.shown_fields()))
 
 
 @app.command()
@@ -58,8 +58,7 @@ def wait(ids: JobIds, *, timeout_s: TimeoutS = None, json: Json = False, url: Ur
     """Wait until the jobs have finished, and print them; exit code 1 when one of them did not succeed."""
     tally = Tally()
     with connect(url) as mill:
-        jobs = wait_for(mill, ids, timeout_s, tally)
-    print_result(jobs, json=json, many=len(ids) > 1)
+        print_result(wait_for(mill, ids, timeout_s, tally), json=json, many=len(ids) > 1)
     tally.finish()
 
 
@@ -149,23 +148,23 @@ def download(
     tally.finish()
 
 
-def wait_for(mill: "Filemill", ids: "Sequence[str]", timeout_s: float | None, tally: Tally) -> "list[Job]":
-    """Wait for all jobs within one time limit; the tally learns of each that did not succeed."""
-    jobs: list[Job] = []
+def wait_for(mill: "Filemill", ids: "Sequence[str]", timeout_s: float | None, tally: Tally) -> "Iterator[Job]":
+    """Yield each job when it has ended, all within one time limit; the tally learns of each that did not succeed."""
     clock = SystemClock()
     start = clock.monotonic()
     for number, job_id in enumerate(ids, 1):
         left = None if timeout_s is None else max(0.0, timeout_s - (clock.monotonic() - start))
         subject, words = ("", "Waiting") if len(ids) == 1 else (job_id, f"Waiting for job {number} of {len(ids)}")
+        job: Job | None = None
         with tally.going_on(subject):
             job = _wait_for_one(mill, job_id, left, words)
-            jobs.append(job)
             if not job.is_finished:
                 render.complain(f"job {job.id} is still {job.state.value} after {timeout_s:g} s; it goes on")
                 tally.note(ExitCode.TIMED_OUT)
             elif job.state is not State.SUCCEEDED:
                 tally.note(ExitCode.REFUSED)
-    return jobs
+        if job is not None:
+            yield job
 
 
 def note_ends(standings: "Sequence[Standing]", tally: Tally) -> None:
@@ -177,13 +176,12 @@ def note_ends(standings: "Sequence[Standing]", tally: Tally) -> None:
             tally.note(ExitCode.REFUSED)
 
 
-def print_result(jobs: "Sequence[Job]", *, json: bool, many: bool) -> None:
-    """Print one job in full, or several as a table; as JSON, an object or an array."""
+def print_result(jobs: "Iterable[Job]", *, json: bool, many: bool) -> None:
+    """Print one job in full, or several as a table; as JSON, an object or an array. None is kept once it is printed."""
     if json and many:
         render.print_json_array(job.raw for job in jobs)
     elif many:
-        if jobs:
-            render.print_jobs(jobs)
+        render.print_jobs(jobs, if_none="")
     else:
         for job in jobs:
             render.print_json(job.raw) if json else print_job(job)
@@ -212,9 +210,15 @@ def _wait_for_one(mill: "Filemill", job_id: str, timeout_s: float | None, words:
 
 
 def _steer(ids: "Sequence[str]", act: "Callable[[str], Job]", *, json: bool) -> None:
-    tally, jobs = Tally(), []
-    for job_id in ids:
-        with tally.going_on(job_id):
-            jobs.append(act(job_id))
-    print_result(jobs, json=json, many=True)
+    tally = Tally()
+    print_result(_each(ids, act, tally), json=json, many=True)
     tally.finish()
+
+
+def _each(ids: "Sequence[str]", act: "Callable[[str], Job]", tally: Tally) -> "Iterator[Job]":
+    for job_id in ids:
+        job: Job | None = None
+        with tally.going_on(job_id):
+            job = act(job_id)
+        if job is not None:
+            yield job

@@ -210,31 +210,40 @@ def print_panel(title: str, rows: Iterable[tuple[str, str]]) -> None:
     show(Panel(body, title=title, title_align="left", border_style="dim"), width=stdout().width)
 
 
-def print_jobs(jobs: Iterable["Job"]) -> None:
+def shown_fields() -> list[str]:
+    """Return those fields that can be large of which a table of jobs shows something."""
+    return ["inputs"] if is_wide() else []
+
+
+def print_jobs(jobs: Iterable["Job"], if_none: str = "No jobs.") -> None:
     """Print jobs as a table, one line each; wide terminals also get the names of the files.
 
-    Rows are printed by the page, so that a list of any length takes little memory.
+    Rows are printed by the page, and nothing else is kept of the jobs: a list of any length takes little memory.
     """
-    rows, wide = iter(jobs), is_wide()
+    wide = is_wide()
+    rows = (_cells(job, wide=wide) for job in jobs)
     page, is_first = list(itertools.islice(rows, PAGE)), True
-    if not page:
-        note("No jobs.")
+    if not page and if_none:
+        note(if_none)
     while page:
         show(_jobs_table(page, wide=wide, header=is_first))
         page, is_first = list(itertools.islice(rows, PAGE)), False
 
 
-def _jobs_table(jobs: Sequence["Job"], *, wide: bool, header: bool) -> Table:
-    made, now = table("Job", "State", "Processor", "Try", "Age"), SystemClock().now()
+def _cells(job: "Job", *, wide: bool) -> list[str | Text]:
+    names = ", ".join(plain(file.name) for file in job.inputs) if wide else ""
+    waited = whole((SystemClock().now() - job.created_at).total_seconds())
+    attempt = f"{job.attempt}/{job.max_attempts}"
+    return [plain(job.id), state_text(job), plain(job.processor), attempt, waited, *([names] if wide else [])]
+
+
+def _jobs_table(rows: Iterable[Sequence[str | Text]], *, wide: bool, header: bool) -> Table:
+    made = table("Job", "State", "Processor", "Try", "Age")
     made.show_header = header
     for column, width in zip(made.columns, (36, 9, 16, 3, 6), strict=True):
         column.min_width, column.no_wrap = width, width != 16  # noqa: PLR2004 - only the processor may fold
     if wide:
         made.add_column("Files", overflow="ellipsis", no_wrap=True)
-    for job in jobs:
-        names = ", ".join(plain(file.name) for file in job.inputs)
-        waited = whole((now - job.created_at).total_seconds())
-        attempt = f"{job.attempt}/{job.max_attempts}"
-        cells = [plain(job.processor), attempt, waited, *([names] if wide else [])]
-        made.add_row(plain(job.id), state_text(job), *cells)
+    for cells in rows:
+        made.add_row(*cells)
     return made

@@ -1,7 +1,7 @@
 """`filemill submit`: send files to a processor, and if wished wait for what it makes of them."""
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -128,46 +128,59 @@ def _batches(files: list[Path], idempotency_key: str | None, *, each: bool) -> l
 
 
 def _carry_out(mill: "Filemill", order: Order, tally: Tally) -> None:
-    jobs: list[Job] = []
+    if not (order.wait or order.watch):
+        _print_accepted(_submit_all(mill, order, tally), order)
+        return
+    standings: list[Standing] = []  # all that is kept of the jobs, however many there are
     try:
-        _submit_all(mill, order, tally, jobs)
+        for job in _submit_all(mill, order, tally):
+            standings.append(Standing(job.id, label_of(job)))  # noqa: PERF401 - what was submitted outlives Ctrl-C
         if order.watch:
-            _watch(mill, order, jobs, tally)
+            _watch(mill, order, standings, tally)
     except KeyboardInterrupt:
-        if not (jobs and order.watch and sys.stdin.isatty()):
+        if not (standings and order.watch and sys.stdin.isatty()):
             raise
-        leave_or_cancel(mill, [job.id for job in jobs], tally)
+        leave_or_cancel(mill, [one.job_id for one in standings], tally)
         return
     if order.wait:
-        jobs = wait_for(mill, [job.id for job in jobs], order.timeout_s, tally)
-    _print_all(mill, order, jobs, tally)
+        _print_ended(mill, order, [one.job_id for one in standings], tally)
 
 
-def _print_all(mill: "Filemill", order: Order, jobs: "list[Job]", tally: Tally) -> None:
-    if order.output is not None:
-        _tell_states(jobs)
-        for path in download_outputs(mill, jobs, order.output, tally, overwrite=order.overwrite):
-            render.note(f"Saved {path}") if order.json else print(render.plain(path))
-    if order.json or (order.wait and order.output is None):
-        print_result(jobs, json=order.json, many=order.many)
-    elif not (order.wait or order.watch):
+def _print_accepted(jobs: "Iterator[Job]", order: Order) -> None:
+    """Print each job, or its id, as soon as it is accepted."""
+    if order.json:
+        print_result(jobs, json=True, many=order.many)
+    else:
         for job in jobs:
-            print(render.plain(job.id))
+            print(render.plain(job.id), flush=True)
 
 
-def _watch(mill: "Filemill", order: Order, jobs: "list[Job]", tally: Tally) -> None:
+def _print_ended(mill: "Filemill", order: Order, ids: Sequence[str], tally: Tally) -> None:
+    jobs = wait_for(mill, ids, order.timeout_s, tally)
+    if order.output is not None:
+        ended: list[str] = []
+        for path in download_outputs(mill, _told(jobs, ended), order.output, tally, overwrite=order.overwrite):
+            render.note(f"Saved {path}") if order.json else print(render.plain(path))
+        jobs = map(mill.get, ended)
+    if order.json or order.output is None:
+        print_result(jobs, json=order.json, many=order.many)
+
+
+def _watch(mill: "Filemill", order: Order, standings: Sequence[Standing], tally: Tally) -> None:
     """Print the ids, unless more is printed later, and show the jobs until they have ended."""
     if not order.wait:
-        print(*(render.plain(job.id) for job in jobs), sep="\n", flush=True)
-    standings = [Standing(job.id, label_of(job)) for job in jobs]
+        print(*(render.plain(one.job_id) for one in standings), sep="\n", flush=True)
     watch_to_the_end(mill.url, standings, render.stderr())
     note_ends(standings, tally)
 
 
-def _submit_all(mill: "Filemill", order: Order, tally: Tally, jobs: "list[Job]") -> None:
+def _submit_all(mill: "Filemill", order: Order, tally: Tally) -> "Iterator[Job]":
     for batch in order.batches:
+        job: Job | None = None
         with tally.going_on(str(batch[0]) if order.many else ""):
-            jobs.append(_submit_one(mill, order, batch))
+            job = _submit_one(mill, order, batch)
+        if job is not None:
+            yield job
 
 
 def _submit_one(mill: "Filemill", order: Order, batch: Sequence[Path]) -> "Job":
@@ -189,10 +202,12 @@ def _source(file: Path) -> "Path | Source":
     return Source("stdin", sys.stdin.buffer) if file == STDIN else file
 
 
-def _tell_states(jobs: "Sequence[Job]") -> None:
-    """Say what became of each job; standard output is for the paths."""
+def _told(jobs: "Iterator[Job]", ids: list[str]) -> "Iterator[Job]":
+    """Say what became of each job before its outputs are fetched, and note its id; standard output is for the paths."""
     for job in jobs:
+        ids.append(job.id)
         if job.error is None:
             render.note(f"Job {job.id} {job.state.value}.")
         else:
             render.complain(f"job {job.id} {job.state.value}: {render.cut(job.error.get('message', ''), 1000)}")
+        yield job

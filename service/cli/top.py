@@ -90,7 +90,9 @@ async def _look_at_jobs(mill: "AsyncFilemill", picture: "Picture") -> None:
     from service.cli.top_view import MOST_RUNNING  # noqa: PLC0415 - not needed by other commands
 
     before = list(picture.running)
-    picture.take_jobs([job async for job in mill.list(state=State.RUNNING, limit=MOST_RUNNING)], before)
+    picture.take_jobs(
+        [job async for job in mill.list(state=State.RUNNING, limit=MOST_RUNNING, large=["inputs"])], before
+    )
 
 
 async def _read_stats(mill: "AsyncFilemill", picture: "Picture") -> None:

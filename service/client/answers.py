@@ -74,7 +74,10 @@ class File:
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """A job. `raw` is the server's answer, with whatever a newer server adds."""
+    """A job. `raw` is the server's answer, with whatever a newer server adds.
+
+    In a list, `omitted` are the names of the fields that are left out or cut because they are large: `get` has them.
+    """
 
     id: str
     processor: str
@@ -96,6 +99,12 @@ class Job:
     result: Any
     error: dict[str, Any] | None
     raw: dict[str, Any] = field(repr=False, compare=False)
+    omitted: tuple[str, ...] = ()
+
+    @property
+    def input_count(self) -> int:
+        """How many inputs it has, also where `inputs` does not name all."""
+        return int(self.raw.get("input_count", len(self.inputs)))
 
     @property
     def is_finished(self) -> bool:
@@ -150,17 +159,19 @@ def parse_job(body: Any) -> Job:
     same = (
         "id",
         "processor",
-        "params",
-        "metadata",
         "priority",
         "attempt",
         "max_attempts",
         "timeout_s",
-        "result",
     )
     return Job(
         **{name: body[name] for name in same},
-        error=body["error"],
+        # what is large may not have been asked for
+        params=body.get("params", {}),
+        metadata=body.get("metadata", {}),
+        result=body.get("result"),
+        error=body.get("error"),
+        omitted=tuple(body.get("omitted", ())),
         state=State(body["state"]),
         progress_fraction=body["progress"]["fraction"],
         progress_message=body["progress"]["message"] or "",
@@ -168,8 +179,8 @@ def parse_job(body: Any) -> Job:
         run_after=_moment(body["run_after"]),
         started_at=_moment(body["started_at"]),
         finished_at=_moment(body["finished_at"]),
-        inputs=tuple(parse_file(one) for one in body["inputs"]),
-        outputs=tuple(parse_file(one) for one in body["outputs"]),
+        inputs=tuple(parse_file(one) for one in body.get("inputs", ())),
+        outputs=tuple(parse_file(one) for one in body.get("outputs", ())),
         raw=body,
     )
 

@@ -2,13 +2,17 @@
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import KW_ONLY, dataclass, field
 from datetime import datetime
 from typing import Any, TypedDict
 from urllib.parse import quote
 
 PAGE = 100
+SMALL_FIELDS = (
+    "id", "processor", "state", "priority", "progress", "attempt", "max_attempts", "timeout_s", "created_at",
+    "run_after", "started_at", "finished_at", "input_count", "output_count",
+)  # fmt: skip
 
 
 class SubmitOptions(TypedDict, total=False):
@@ -64,9 +68,16 @@ def job_call(job_id: str, action: str = "", *, method: str = "GET", wait_s: floa
     return Call(method, path, headers=_prefer(wait_s), patience_s=wait_s or 0.0)
 
 
-def jobs_call(filters: Mapping[str, Any], *, limit: int | None = None, cursor: str | None = None) -> Call:
-    """Return the call for one page of jobs, of at most `limit`."""
-    return _page_call("/v1/jobs", filters, limit, cursor)
+def jobs_call(
+    filters: Mapping[str, Any],
+    *,
+    limit: int | None = None,
+    cursor: str | None = None,
+    large: Collection[str] | None = None,
+) -> Call:
+    """Return the call for one page of jobs, of at most `limit`; of the fields that can be large, only those named."""
+    fields = {} if large is None else {"fields": ",".join([*SMALL_FIELDS, *large])}
+    return _page_call("/v1/jobs", {**filters, **fields}, limit, cursor)
 
 
 def files_call(filters: Mapping[str, Any], *, limit: int | None = None, cursor: str | None = None) -> Call:

@@ -1,6 +1,6 @@
 """What the client can do, written once; `Filemill` and `AsyncFilemill` are two ways to call it."""
 
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import ExitStack, aclosing
 from datetime import datetime
 from pathlib import Path
@@ -150,13 +150,22 @@ class Operations:
                 yield event
 
     async def list(
-        self, *, state: State | None = None, processor: str | None = None, limit: int | None = None
+        self,
+        *,
+        state: State | None = None,
+        processor: str | None = None,
+        limit: int | None = None,
+        large: Collection[str] | None = None,
     ) -> AsyncIterator[Job]:
-        """Yield jobs, the newest first, at most `limit`; one page is held at a time."""
+        """Yield jobs, the newest first, at most `limit`; one page is held at a time.
+
+        What is large is left out, and each job names it in `omitted`. With `large`, of the fields `params`, `metadata`,
+        `result`, `error`, `inputs` and `outputs` only those named are given, the first three of them whole.
+        """
         filters = {"state": state, "processor": processor}
         cursor, left = None, limit
         while left is None or left > 0:
-            jobs, cursor = await self._call(jobs_call(filters, limit=left, cursor=cursor), parse_page)
+            jobs, cursor = await self._call(jobs_call(filters, limit=left, cursor=cursor, large=large), parse_page)
             for job in jobs:
                 yield job
             if cursor is None:
