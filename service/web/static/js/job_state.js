@@ -7,6 +7,25 @@ export const TERMINAL = new Set(["succeeded", "failed", "cancelled"]);
 export const RETRYABLE = new Set(["failed", "cancelled"]);
 export const CANCELLABLE = new Set(["queued", "running"]);
 
+/** What a row needs of a job: lists are asked for no more, and no more is kept. */
+export const ROW_FIELDS = [
+  "processor", "state", "progress", "attempt", "max_attempts", "created_at", "run_after", "started_at", "finished_at",
+  "error", "inputs", "outputs", "input_count", "output_count",
+].join();
+
+/** A job with only what a row needs, whatever the server said of it; `output_bytes` is null where it did not say all. */
+export function lightly(job) {
+  const { id, links, processor, state, progress, attempt, max_attempts, created_at, run_after, started_at, finished_at } = job;
+  const { input_count, output_count } = job;
+  const error = job.error && { code: job.error.code, message: job.error.message };
+  const bytes = job.outputs.reduce((sum, file) => sum + file.size_bytes, 0);
+  const output_bytes = job.outputs.length === output_count ? bytes : null;
+  const [first] = job.inputs;
+  const inputs = first ? [{ name: first.name }] : [];
+  const moments = { created_at, run_after, started_at, finished_at };
+  return { id, links, processor, state, progress, attempt, max_attempts, ...moments, error, inputs, input_count, output_count, output_bytes };
+}
+
 /** Change the job as the event says. */
 export function applyEvent(job, kind, data) {
   if (kind === "progress" && job.state === "running") {
@@ -36,7 +55,7 @@ export function runTime(job) {
 
 /** What a person calls the job: its first file, or its processor. */
 export function titleOf(job) {
-  const [first, ...more] = job.inputs;
+  const [first] = job.inputs;
   if (!first) return job.processor;
-  return more.length ? `${first.name} and ${more.length} more` : first.name;
+  return job.input_count > 1 ? `${first.name} and ${job.input_count - 1} more` : first.name;
 }

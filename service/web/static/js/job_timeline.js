@@ -18,7 +18,9 @@ const WORDS = {
   retry: "Queued again",
 };
 
-/** Adds an entry for each change of state. */
+const KEPT = 1_000; // a job may be put off for ever
+
+/** Adds an entry for each change of state; the newest stay. */
 export class Timeline {
   #list;
   #last = null;
@@ -33,6 +35,7 @@ export class Timeline {
     const attempt = data.reason === "claim" ? `, attempt ${data.attempt}` : "";
     const error = data.error && data.reason !== "cancel" ? oneLine(`${data.error.code}: ${data.error.message}`, 300) : "";
     this.#last = Date.parse(data.at);
+    if (this.#list.childElementCount >= KEPT) this.#list.firstElementChild.remove();
     this.#list.append(
       el(
         "li",

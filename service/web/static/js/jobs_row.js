@@ -86,7 +86,7 @@ function messageOf(job) {
 }
 
 function outputsOf(job) {
-  if (!job.outputs.length) return "";
-  const bytes = job.outputs.reduce((sum, file) => sum + file.size_bytes, 0);
-  return `${plural(job.outputs.length, "file")}, ${size(bytes)}`;
+  if (!job.output_count) return "";
+  const files = plural(job.output_count, "file");
+  return job.output_bytes === null ? files : `${files}, ${size(job.output_bytes)}`;
 }

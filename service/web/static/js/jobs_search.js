@@ -1,7 +1,9 @@
 // Search by id and by file name. The API finds an id at once. It has no index of names, so names are looked for in the
-// newest jobs that fit the filters, page by page, and the answer says how far that went.
+// newest jobs that fit the filters, page by page, and the answer says how far that went. Of a job with very many files a
+// list names the first ones only, and they alone are found. No more of a job is kept than its row shows.
 
 import { get, Refusal } from "./api.js";
+import { lightly, ROW_FIELDS } from "./job_state.js";
 import { apiQuery } from "./jobs_address.js";
 
 const ID = /^[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[0-9a-f]{4}-[0-9a-f]{12}$/i;
@@ -24,13 +26,13 @@ export function matches(job, wanted) {
 }
 
 async function onePage(view, signal) {
-  const page = await get(`/v1/jobs?${apiQuery(view, { limit: PAGE })}`, { signal });
-  return { items: page.items, next: page.next_cursor ?? "", searched: null };
+  const page = await get(`/v1/jobs?${apiQuery(view, { limit: PAGE, fields: ROW_FIELDS })}`, { signal });
+  return { items: page.items.map(lightly), next: page.next_cursor ?? "", searched: null };
 }
 
 async function byId(id, signal) {
   try {
-    return [await get(`/v1/jobs/${id}`, { signal })];
+    return [lightly(await get(`/v1/jobs/${id}`, { signal }))];
   } catch (error) {
     if (error instanceof Refusal && error.status === 404) return [];
     throw error;
@@ -42,8 +44,8 @@ async function scan(view, wanted, signal) {
   let cursor = view.cursor;
   let searched = 0;
   do {
-    const page = await get(`/v1/jobs?${apiQuery(view, { limit: SLICE, cursor })}`, { signal });
-    items.push(...page.items.filter((job) => matches(job, wanted)));
+    const page = await get(`/v1/jobs?${apiQuery(view, { limit: SLICE, cursor, fields: ROW_FIELDS })}`, { signal });
+    items.push(...page.items.filter((job) => matches(job, wanted)).map(lightly));
     searched += page.items.length;
     cursor = page.next_cursor ?? "";
   } while (cursor && items.length < PAGE && searched < REACH);

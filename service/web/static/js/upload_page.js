@@ -5,7 +5,7 @@ import { byId, put, setText, show } from "./dom.js";
 import { filesOf } from "./dropped.js";
 import { plural, size } from "./format.js";
 import { oncePerFrame } from "./frames.js";
-import { applyEvent } from "./job_state.js";
+import { applyEvent, lightly } from "./job_state.js";
 import { listen } from "./live.js";
 import { ParamsForm } from "./params_form.js";
 import { announce, showLink } from "./shell.js";
@@ -16,6 +16,8 @@ const choice = byId("processor");
 const form = new ParamsForm(byId("fields"), byId("problem"));
 const byJob = new Map();
 const early = new Map(); // events that came before the answer with the id of their job
+const EARLY_JOBS = 1_000;
+const EARLY_EVENTS = 10;
 const changed = new Set();
 let known = new Map();
 
@@ -146,12 +148,20 @@ async function begin() {
   choose();
 }
 
+/** Keep an event until the answer says whose it is: the last few of each job, and of the jobs that were heard of last. */
+function keepEarly(id, event) {
+  const kept = [...(early.get(id) ?? []), event].slice(-EARLY_EVENTS);
+  early.delete(id);
+  early.set(id, kept);
+  if (early.size > EARLY_JOBS) early.delete(early.keys().next().value);
+}
+
 async function catchUp() {
   await ready;
   if (!known.size) await begin();
   for (const item of byJob.values()) {
     if (item.isOver) continue;
-    item.job = await get(item.job.links.self);
+    item.job = lightly(await get(item.job.links.self));
     item.draw();
   }
   summarize();
@@ -166,6 +176,6 @@ listen("/v1/events", {
   onEvent(kind, data) {
     const item = byJob.get(data.job_id);
     if (item) apply(item, kind, data);
-    else if (queue.isBusy) early.set(data.job_id, [...(early.get(data.job_id) ?? []), [kind, data]]);
+    else if (queue.isBusy && kind !== "log") keepEarly(data.job_id, [kind, data]);
   },
 });

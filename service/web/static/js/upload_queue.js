@@ -1,6 +1,7 @@
 // The uploads of the page: a few are sent at the same time, the rest wait.
 
 import { newKey, Refusal } from "./api.js";
+import { lightly } from "./job_state.js";
 import { send } from "./sender.js";
 
 const AT_ONCE = 3;
@@ -69,7 +70,7 @@ export class UploadQueue {
     });
     this.#set(item, "sending");
     try {
-      item.job = await item.sending.done;
+      item.job = lightly(await item.sending.done);
       this.#hooks.onJob(item);
       this.#set(item, "sent");
     } catch (error) {
