@@ -40,8 +40,8 @@ class Assignment:
     folder: Path
     timeout_s: float
     memory_limit_bytes: int | None = None
-    result_limit_bytes: int = MOST_RESULT_BYTES
     cpu_limit_s: float | None = None
+    result_limit_bytes: int = MOST_RESULT_BYTES
 
 
 @dataclass(frozen=True, slots=True)
