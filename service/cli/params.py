@@ -1,6 +1,5 @@
 """Values from the command line: params, JSON objects and instants."""
 
-import json
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
@@ -10,7 +9,11 @@ import typer
 
 def merge_params(text: str | None, pairs: Sequence[str]) -> dict[str, Any]:
     """Return the params of `--params '{"a": 1}'`, with those of `-p key=value` over them."""
-    return (json_object(text, "--params") or {}) | dict(map(_pair, pairs))
+    singles = [_pair(pair) for pair in pairs]
+    names = [name for name, _ in singles]
+    if doubled := sorted({name for name in names if names.count(name) > 1}):
+        raise typer.BadParameter(f"{', '.join(doubled)} came twice", param_hint="--param")
+    return (json_object(text, "--params") or {}) | dict(singles)
 
 
 def json_object(text: str | None, hint: str) -> dict[str, Any] | None:
@@ -22,8 +25,8 @@ def json_object(text: str | None, hint: str) -> dict[str, Any] | None:
     if text is None:
         return None
     try:
-        value = json.loads(text, parse_constant=_refuse_constant)
-    except (ValueError, RecursionError) as error:
+        value = _parse(text)
+    except ValueError as error:
         raise typer.BadParameter(f"this is not JSON: {error}", param_hint=hint) from None
     if not isinstance(value, dict):
         raise typer.BadParameter("give a JSON object, such as '{\"width\": 800}'", param_hint=hint)
@@ -53,12 +56,18 @@ def _pair(text: str) -> tuple[str, Any]:
 
 
 def _json_or_text(text: str) -> Any:
+    from service.intake.json_text import DoubledKeysError  # noqa: PLC0415 - as below
+
     try:
-        return json.loads(text, parse_constant=_refuse_constant)
-    except (ValueError, RecursionError):
+        return _parse(text)
+    except DoubledKeysError as error:
+        raise typer.BadParameter(str(error), param_hint="--param") from None
+    except ValueError:
         return text
 
 
-def _refuse_constant(name: str) -> None:
-    """NaN and Infinity are Python's JSON, not the world's (RFC 8259, section 6)."""
-    raise ValueError(f"{name} is not JSON")
+def _parse(text: str) -> Any:
+    """Read JSON as the server reads it, byte order mark and all."""
+    from service.intake.json_text import parse_json  # noqa: PLC0415 - slow to import
+
+    return parse_json(text)

@@ -1,21 +1,49 @@
 """JSON from strangers: only what can be stored and sent back as it came (RFC 8259, and I-JSON, RFC 7493)."""
 
+import itertools
+import json
 import math
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from pydantic_core import from_json
 
+_MARK = "\ufeff".encode()
+_OTHER_MARKS = (b"\xff\xfe", b"\xfe\xff")
+_BEGIN_BYTES = 4
+_MOST_DOUBLES = 10
+
+Path = tuple[str, ...]
+
+
+class DoubledKeysError(ValueError):
+    """An object has a key twice: which of the two values is meant, nobody knows; `paths` are the first ten."""
+
+    def __init__(self, paths: Sequence[Path]) -> None:
+        self.paths = tuple(paths)
+        super().__init__("; ".join(f"the key {dotted(path)[:200]} came twice" for path in paths))
+
 
 def parse_json(text: str | bytes) -> Any:
-    """Return the value of a JSON text.
+    """Return the value of a JSON text; a byte order mark before it is passed over (RFC 8259, section 8.1).
 
     Raises:
+        DoubledKeysError: a key came twice in one object.
         ValueError: it is not JSON, or holds what has no JSON form: half of a surrogate pair, a number beyond a
-            double such as 1e400, NaN, nesting deeper than 200 levels.
+            double such as 1e400, a whole number of more than 4,300 digits, NaN, nesting deeper than 200 levels.
     """
-    value = from_json(text, allow_inf_nan=False, cache_strings="none")
+    raw = (text.encode() if isinstance(text, str) else text).removeprefix(_MARK)
+    if raw.startswith(_OTHER_MARKS) or (isinstance(text, bytes) and b"\0" in raw[:_BEGIN_BYTES]):
+        raise ValueError("it is UTF-16 or UTF-32; send it as UTF-8")
+    value = from_json(raw, allow_inf_nan=False, cache_strings="none")
     _require_finite(value)
+    _require_single_keys(raw)
     return value
+
+
+def dotted(path: Path) -> str:
+    """Return the place of a value as problems name it: `params.sizes.0`."""
+    return ".".join(path)
 
 
 def _require_finite(value: Any) -> None:
@@ -25,3 +53,34 @@ def _require_finite(value: Any) -> None:
     if isinstance(value, list | dict):
         for item in value.values() if isinstance(value, dict) else value:
             _require_finite(item)
+
+
+class _Pairs(list[tuple[str, Any]]):
+    """The keys and values of an object, doubled ones too."""
+
+
+def _require_single_keys(raw: bytes) -> None:
+    """Refuse doubled keys, of which the parser keeps the last: Python's own tells of them, but not where."""
+    doubled = False
+
+    def look(pairs: list[tuple[str, Any]]) -> None:
+        nonlocal doubled
+        doubled = doubled or len(dict(pairs)) < len(pairs)
+
+    json.loads(raw, object_pairs_hook=look)
+    if doubled:
+        found = _doubled_keys(json.loads(raw, object_pairs_hook=_Pairs), ())
+        raise DoubledKeysError(list(itertools.islice(found, _MOST_DOUBLES)))
+
+
+def _doubled_keys(value: Any, path: Path) -> Iterator[Path]:
+    seen: set[str] = set()
+    for key, inner in value if isinstance(value, _Pairs) else _numbered(value):
+        if key in seen:
+            yield (*path, key)
+        seen.add(key)
+        yield from _doubled_keys(inner, (*path, key))
+
+
+def _numbered(value: Any) -> Iterator[tuple[str, Any]]:
+    return ((str(index), item) for index, item in enumerate(value if isinstance(value, list) else ()))

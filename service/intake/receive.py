@@ -13,8 +13,9 @@ from service.errors import (
     UnsupportedContentTypeError,
 )
 from service.intake.incoming import Incoming, bounded, read_small
-from service.intake.json_text import parse_json
+from service.intake.json_text import DoubledKeysError, parse_json
 from service.intake.multipart import Event, MultipartReader, PartBegin, PartData, PartEnd
+from service.intake.submission import doubled_fields
 from service.settings import Settings
 from service.storage.base import Storage, Upload
 from service.store.ids import new_id
@@ -204,5 +205,7 @@ def _decode(name: str, value: bytearray) -> str:
 def _parse_json(body: bytes) -> Any:
     try:
         return parse_json(body)
+    except DoubledKeysError as error:
+        raise InvalidRequestError(f"not valid: {error}", errors=doubled_fields(error)) from None
     except ValueError as error:
         raise InvalidRequestError(f"the body is not JSON: {error}") from None

@@ -8,7 +8,7 @@ from pydantic import AfterValidator, AwareDatetime, BaseModel, BeforeValidator, 
 from pydantic_core import PydanticCustomError
 
 from service.errors import FieldError, InvalidRequestError
-from service.intake.json_text import parse_json
+from service.intake.json_text import DoubledKeysError, dotted, parse_json
 
 JSON_FIELDS = frozenset({"params", "metadata"})
 
@@ -67,6 +67,9 @@ def from_text(fields: Mapping[str, str]) -> Submission:
     for name, text in fields.items():
         try:
             values[name] = _value(name, text)
+        except DoubledKeysError as error:
+            values[name] = {}
+            errors += doubled_fields(error, name)
         except ValueError as error:
             errors.append(FieldError(name, "unknown_field" if name not in FORM_FIELDS else "json_object", str(error)))
     return _checked(values, errors, strict=False)
@@ -79,6 +82,11 @@ def from_values(values: Any) -> Submission:
         InvalidRequestError: with an entry for each field that is not valid.
     """
     return _checked(values, [], strict=True)
+
+
+def doubled_fields(error: DoubledKeysError, *within: str) -> list[FieldError]:
+    """Return an entry for each key that came twice."""
+    return [FieldError(dotted((*within, *path)), "doubled_key", "this key came twice") for path in error.paths]
 
 
 def _checked(values: Any, errors: Sequence[FieldError], *, strict: bool) -> Submission:
@@ -117,6 +125,8 @@ def _value(name: str, text: str) -> Any:
 def _json_object(text: str) -> dict[str, Any]:
     try:
         value = parse_json(text)
+    except DoubledKeysError:
+        raise
     except ValueError as error:
         raise ValueError(f"it is not JSON: {error}") from None
     if not isinstance(value, dict):

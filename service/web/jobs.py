@@ -2,10 +2,11 @@
 
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Query, Request, Response
+from fastapi import APIRouter, Depends, Query, Request, Response
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from service.errors import (
+    BadRequestError,
     FileCountError,
     InputGoneError,
     InvalidCursorError,
@@ -25,7 +26,7 @@ from service.states import State
 from service.store.listing import JobFilter
 from service.web.bodies import PREFER, SUBMIT_JOB, answer_headers
 from service.web.problems import BODY_ERRORS, CHANGE_ERRORS, LOOK_ERRORS, problem_responses
-from service.web.requests import JobId, Service, apply_wait, cursor_of, incoming_of, wait_s
+from service.web.requests import JobId, Service, apply_wait, cursor_of, incoming_of, refuse_doubled_query, wait_s
 from service.web.schemas import ALWAYS, JOB_FIELDS, JOBS, JobPage, JobView, job_page, job_view
 
 router = APIRouter(prefix=JOBS, tags=["jobs"])
@@ -106,8 +107,9 @@ async def submit_job(request: Request, response: Response, service: Service) -> 
 
 @router.get(
     "",
+    dependencies=[Depends(refuse_doubled_query)],
     response_model=JobPage,
-    responses=problem_responses(InvalidCursorError, InvalidRequestError, *LOOK_ERRORS),
+    responses=problem_responses(BadRequestError, InvalidCursorError, InvalidRequestError, *LOOK_ERRORS),
 )
 async def list_jobs(listing: Annotated[Listing, Query()], service: Service) -> Response:
     """List jobs, the newest first; what is large is left out, and a page may have fewer jobs than `limit`."""

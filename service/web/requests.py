@@ -32,12 +32,33 @@ ProcessorName = Annotated[str, Path(description="the processor's `name`", exampl
 def incoming_of(request: Request) -> Incoming:
     """Return the body of a request, unread."""
     return Incoming(
-        content_type=request.headers.get("content-type", ""),
+        content_type=single_header(request, "Content-Type") or "",
         content_length=_length(request.headers.get("content-length", "")),
         query=_query(request),
         stream=_body(request),
-        idempotency_key=request.headers.get("idempotency-key"),
+        idempotency_key=single_header(request, "Idempotency-Key"),
     )
+
+
+async def refuse_doubled_query(request: Request) -> None:
+    """Refuse a query parameter that came twice, of which FastAPI would take the last.
+
+    Raises:
+        BadRequestError: one did.
+    """
+    _query(request)
+
+
+def single_header(request: Request, name: str) -> str | None:
+    """Return a header of which there can be only one.
+
+    Raises:
+        BadRequestError: it came twice, and nobody knows which one is meant.
+    """
+    values = request.headers.getlist(name)
+    if len(values) > 1:
+        raise BadRequestError(f"the header {name} came {len(values)} times; send it once")
+    return values[0] if values else None
 
 
 def wait_s(request: Request, longest_s: float) -> float | None:
@@ -71,7 +92,9 @@ def _query(request: Request) -> dict[str, str]:
     pairs = request.query_params.multi_items()
     query = dict(pairs)
     if len(query) != len(pairs):
-        raise BadRequestError("a query parameter came twice")
+        names = [name for name, _ in pairs]
+        doubled = next(name for name in names if names.count(name) > 1)
+        raise BadRequestError(f"the query parameter {doubled[:100]!r} came twice")
     return query
 
 

@@ -234,7 +234,21 @@ def test_a_param_without_a_name_or_a_value_is_refused(text):
         params.merge_params(None, [text])
 
 
-@pytest.mark.parametrize("text", ["[1]", "1", "{", '{"a": NaN}', "[" * 100_000])
+def test_a_param_that_comes_twice_is_refused_and_not_overlooked():
+    with pytest.raises(typer.BadParameter, match="width came twice"):
+        params.merge_params(None, ["width=1", "fit=fill", "width=2"])
+    with pytest.raises(typer.BadParameter, match=r"sizes\.a came twice"):
+        params.merge_params('{"sizes": {"a": 1, "a": 2}}', [])
+    with pytest.raises(typer.BadParameter, match="a came twice"):
+        params.merge_params(None, ['sizes={"a": 1, "a": 2}'])
+
+
+def test_a_byte_order_mark_before_params_is_passed_over():
+    assert params.json_object('\ufeff{"width": 1}', "--params") == {"width": 1}
+    assert params.merge_params(None, ['size=\ufeff{"width": 1}']) == {"size": {"width": 1}}
+
+
+@pytest.mark.parametrize("text", ["[1]", "1", "{", '{"a": NaN}', "[" * 100_000, '{"a": "\udcff"}', '{"a": 1e999}'])
 def test_what_is_no_json_object_is_refused(text):
     with pytest.raises(typer.BadParameter):
         params.json_object(text, "--params")
