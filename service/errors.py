@@ -132,6 +132,13 @@ class UnsupportedContentTypeError(FilemillError):
     http_status = 415
 
 
+class UnsupportedEncodingError(FilemillError):
+    """The body is encoded in a way that the server does not decode."""
+
+    code = "unsupported_encoding"
+    http_status = 415
+
+
 class InvalidRequestError(FilemillError):
     """A field of the request is not valid."""
 

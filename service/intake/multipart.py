@@ -4,26 +4,39 @@ python-multipart finds the boundaries; this module gives its callbacks a meaning
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 
 from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import MultipartParser, parse_options_header
 
-from service.errors import FilemillError, MalformedMultipartError, PartHeadersTooLargeError
+from service.errors import (
+    FilemillError,
+    MalformedMultipartError,
+    PartHeadersTooLargeError,
+    UnsupportedContentTypeError,
+    UnsupportedEncodingError,
+)
+from service.intake.charsets import charset_of
 from service.intake.disposition import parse_disposition
+from service.intake.transfer_encoding import Decoder, decoder_of
 from service.settings import Settings
 
 _MAX_HEADERS = 100
+_DISPOSITION, _TYPE, _TRANSFER, _CONTENT = _HEEDED = (
+    b"content-disposition", b"content-type", b"content-transfer-encoding", b"content-encoding",
+)  # fmt: skip
 _PLACE = re.compile(r" at (?:index )?\d+$| \(\d+\)$")
 
 
 @dataclass(frozen=True, slots=True)
 class PartBegin:
-    """A part begins. `filename` is None for a field, and any text at all for a file."""
+    """A part begins. `filename` is None for a field, and any text at all for a file; `charset` is that of a field."""
 
     name: str
     filename: str | None
+    charset: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +61,7 @@ class MultipartReader:
         self._max_header_bytes = settings.max_part_header_bytes
         self._events: list[Event] = []
         self._header = _Header()
+        self._decoder: Decoder | None = None
         self._position = 0
         self._parts = 0
         self._complete = False
@@ -60,7 +74,7 @@ class MultipartReader:
                 "on_header_end": self._on_header_end,
                 "on_headers_finished": self._on_headers_finished,
                 "on_part_data": self._on_part_data,
-                "on_part_end": lambda: self._events.append(PartEnd()),
+                "on_part_end": self._on_part_end,
                 "on_end": self._on_end,
             },
             # for one line and for their number; what all lines have together is counted here
@@ -74,6 +88,8 @@ class MultipartReader:
         Raises:
             MalformedMultipartError: this is not multipart; the error says where.
             PartHeadersTooLargeError: the headers of a part pass the limit.
+            UnsupportedEncodingError: a part is encoded in a way that is not decoded.
+            UnsupportedContentTypeError: a part holds parts of its own.
         """
         try:
             self._parser.write(piece)
@@ -119,21 +135,61 @@ class MultipartReader:
 
     def _on_header_end(self) -> None:
         self._count(len(b": \r\n"))
-        if self._header.name.lower() == b"content-disposition":
-            self._header.disposition = bytes(self._header.value)
-        self._header.name.clear()
-        self._header.value.clear()
+        header = self._header
+        name = bytes(header.name).lower()
+        if name in header.found:
+            raise MalformedMultipartError(f"part {self._parts} has the header {name.decode()} twice")
+        if name in _HEEDED:
+            header.found[name] = bytes(header.value)
+        header.name.clear()
+        header.value.clear()
 
     def _on_headers_finished(self) -> None:
-        found = parse_disposition(self._header.disposition)
+        header = self._header
+        found = parse_disposition(header.found.get(_DISPOSITION, b""))
         if found.name is None:
             raise MalformedMultipartError(
                 f'part {self._parts} has no name; each part needs `Content-Disposition: form-data; name="..."`'
             )
-        self._events.append(PartBegin(found.name, found.filename))
+        self._decoder = self._decoder_of(header)
+        content_type = header.text(_TYPE)
+        if content_type.lower().startswith("multipart/") and "boundary" in content_type.lower():
+            raise UnsupportedContentTypeError(
+                f"part {self._parts} is {content_type.partition(';')[0][:100]}; send each file in a part of its own"
+            )
+        charset = charset_of(content_type) if content_type and found.filename is None else None
+        self._events.append(PartBegin(found.name, found.filename, charset))
+
+    def _decoder_of(self, header: "_Header") -> Decoder | None:
+        """Return what decodes the content of a part, None where it comes as it is."""
+        encoding = header.text(_CONTENT)
+        if encoding.lower() in {"", "identity"}:
+            encoding = header.text(_TRANSFER)
+            with suppress(LookupError):
+                return decoder_of(encoding)
+        raise UnsupportedEncodingError(
+            f"part {self._parts} is encoded as {encoding[:100]!r}; send its bytes as they are, or as base64 or "
+            "quoted-printable with Content-Transfer-Encoding"
+        )
 
     def _on_part_data(self, data: bytes, start: int, end: int) -> None:
-        self._events.append(PartData(memoryview(data)[start:end]))
+        if self._decoder is None:
+            self._events.append(PartData(memoryview(data)[start:end]))
+        else:
+            self._decode(self._decoder.feed, data[start:end])
+
+    def _on_part_end(self) -> None:
+        if self._decoder is not None:
+            self._decode(self._decoder.close)
+        self._events.append(PartEnd())
+
+    def _decode(self, step: Callable[..., bytes], *data: bytes) -> None:
+        try:
+            decoded = step(*data)
+        except ValueError as error:
+            raise MalformedMultipartError(f"in part {self._parts}: {error}") from None
+        if decoded:
+            self._events.append(PartData(memoryview(decoded)))
 
     def _on_end(self) -> None:
         self._complete = True
@@ -150,8 +206,12 @@ class _Header:
     def __init__(self) -> None:
         self.name = bytearray()
         self.value = bytearray()
-        self.disposition = b""
+        self.found: dict[bytes, bytes] = {}
         self.size_bytes = 0
+
+    def text(self, name: bytes) -> str:
+        """Return the value of a header that is heeded, without the blanks around it."""
+        return self.found.get(name, b"").strip().decode("latin-1")
 
 
 def _boundary(content_type: str) -> bytes:

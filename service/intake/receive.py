@@ -12,6 +12,7 @@ from service.errors import (
     TooManyPartsError,
     UnsupportedContentTypeError,
 )
+from service.intake.charsets import charset_of, decode
 from service.intake.incoming import Incoming, bounded, read_small
 from service.intake.json_text import DoubledKeysError, parse_json
 from service.intake.multipart import Event, MultipartReader, PartBegin, PartData, PartEnd
@@ -23,6 +24,8 @@ from service.store.records import NewFile
 
 MULTIPART, JSON, URLENCODED = "multipart/form-data", "application/json", "application/x-www-form-urlencoded"
 NAMELESS = "upload"
+_CHARSET = "_charset_"
+"""The field that names the charset of all that follow (RFC 7578, section 4.6)."""
 
 
 @dataclass(slots=True)
@@ -92,11 +95,16 @@ class Receiver:
             await _FormReader(self, self._settings, received, before_file).read(incoming)
         elif kind == JSON and takes_json:
             _require_no_query(incoming)
+            _require_utf_8(charset_of(incoming.content_type))
             received.values = _parse_json(await read_small(incoming, self._settings))
         elif kind == URLENCODED:
             raise UnsupportedContentTypeError(
                 f"{URLENCODED} cannot hold files; send {MULTIPART} (curl -F), {JSON}, or the file itself "
                 "(curl -H 'Content-Type: application/octet-stream' --data-binary)"
+            )
+        elif kind.startswith("multipart/"):
+            raise UnsupportedContentTypeError(
+                f"{kind[:100]} is not read; send {MULTIPART}, {JSON}, or the file itself as application/octet-stream"
             )
         else:
             await self._read_raw(incoming, received, before_file)
@@ -138,6 +146,7 @@ class _FormReader:
         self._settings = settings
         self._received = received
         self._before_file = before_file
+        self._charset = "utf-8"
 
     async def read(self, incoming: Incoming) -> None:
         self._reader = reader = MultipartReader(incoming.content_type, self._settings)
@@ -146,7 +155,7 @@ class _FormReader:
             if isinstance(event, PartBegin) and event.filename is not None:
                 await self._read_file(event.name, event.filename, events)
             elif isinstance(event, PartBegin):
-                await self._read_field(event.name, events)
+                await self._read_field(event.name, event.charset or self._charset, events)
         reader.close()
 
     async def _read_file(self, part: str, filename: str, events: AsyncIterator[Event]) -> None:
@@ -160,7 +169,7 @@ class _FormReader:
                 await upload.write(data)
             self._received.files.append(await self._receiver.keep(file_id, filename, upload))
 
-    async def _read_field(self, name: str, events: AsyncIterator[Event]) -> None:
+    async def _read_field(self, name: str, charset: str, events: AsyncIterator[Event]) -> None:
         fields = self._received.fields
         if len(fields) >= self._settings.max_fields:
             raise TooManyPartsError(f"a form may have {self._settings.max_fields} fields")
@@ -171,7 +180,10 @@ class _FormReader:
             value += data
             if len(value) > self._settings.max_field_bytes:
                 raise FieldTooLargeError(f"a field may have {self._settings.max_field_bytes} bytes")
-        fields[name] = _decode(name, value)
+        if name == _CHARSET:
+            self._charset = _decode(name, value, "utf-8").strip() or "utf-8"
+        else:
+            fields[name] = _decode(name, value, charset)
 
 
 async def _data_of(events: AsyncIterator[Event], reader: MultipartReader) -> AsyncIterator[memoryview]:
@@ -195,11 +207,22 @@ def _require_no_query(incoming: Incoming) -> None:
         )
 
 
-def _decode(name: str, value: bytearray) -> str:
+def _decode(name: str, value: bytearray, charset: str) -> str:
     try:
-        return value.decode("utf-8")
+        return decode(value, charset)
+    except LookupError:
+        raise UnsupportedContentTypeError(
+            f"the field {name[:100]!r} is in the charset {charset[:100]!r}, which is not read; send it as UTF-8"
+        ) from None
     except UnicodeDecodeError as error:
-        raise InvalidRequestError(f"the field {name[:100]!r} is not UTF-8 at byte {error.start}") from None
+        word = "UTF-8" if charset.lower() == "utf-8" else charset
+        raise InvalidRequestError(f"the field {name[:100]!r} is not {word} at byte {error.start}") from None
+
+
+def _require_utf_8(charset: str | None) -> None:
+    """Refuse JSON that says that it is something else (RFC 8259, section 8.1)."""
+    if charset is not None and charset.lower() not in {"utf-8", "utf8", "us-ascii", "ascii"}:
+        raise UnsupportedContentTypeError(f"JSON in the charset {charset[:100]!r} is not read; send it as UTF-8")
 
 
 def _parse_json(body: bytes) -> Any:

@@ -35,6 +35,7 @@ from service.errors import (
     StorageFullError,
     TooManyPartsError,
     UnsupportedContentTypeError,
+    UnsupportedEncodingError,
     UploadStalledError,
 )
 
@@ -51,7 +52,7 @@ LOOK_ERRORS: _Errors = (DatabaseUnavailableError,)
 CHANGE_ERRORS: _Errors = (DatabaseUnavailableError, ShuttingDownError)
 BODY_ERRORS: _Errors = (
     BadRequestError, MalformedMultipartError, ClientDisconnectedError, UploadStalledError, IdempotencyKeyInFlightError,
-    PayloadTooLargeError, FieldTooLargeError, TooManyPartsError, UnsupportedContentTypeError,
+    PayloadTooLargeError, FieldTooLargeError, TooManyPartsError, UnsupportedContentTypeError, UnsupportedEncodingError,
     InvalidRequestError, IdempotencyKeyReusedError, PartHeadersTooLargeError, StorageFailedError, *CHANGE_ERRORS,
     StorageFullError,
 )  # fmt: skip
@@ -111,6 +112,8 @@ def problem(error: FilemillError) -> JSONResponse:
     headers = {}
     if isinstance(error, RangeNotSatisfiableError):
         headers["Content-Range"] = f"bytes */{error.size_bytes}"
+    if isinstance(error, UnsupportedEncodingError):
+        headers["Accept-Encoding"] = "identity"  # RFC 9110, section 15.5.16
     if error.http_status in (HTTPStatus.SERVICE_UNAVAILABLE, HTTPStatus.INSUFFICIENT_STORAGE):
         headers["Retry-After"] = "10"
     if error.http_status == HTTPStatus.REQUEST_TIMEOUT:

@@ -28,6 +28,7 @@ REMEDIES = {
     "request_headers_too_large": "Send a shorter address, and fewer or shorter headers.",
     "unsupported_content_type": "Send multipart/form-data, application/json, or the file itself as "
     "application/octet-stream.",
+    "unsupported_encoding": "Send the bytes as they are, without Content-Encoding; the detail names the encoding.",
     "invalid_request": "Correct each field that `errors` names.",
     "invalid_params": "Correct each param that `errors` names; /v1/processors/{name} has their schema.",
     "wrong_file_count": "Send as many files as the detail says.",

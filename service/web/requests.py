@@ -7,7 +7,7 @@ from typing import Annotated
 from fastapi import Depends, Path, Request, Response
 from starlette.requests import ClientDisconnect
 
-from service.errors import BadRequestError, ClientDisconnectedError, InvalidCursorError
+from service.errors import BadRequestError, ClientDisconnectedError, InvalidCursorError, UnsupportedEncodingError
 from service.intake.incoming import Incoming
 from service.runtime import Runtime
 from service.store.ids import is_id
@@ -15,6 +15,10 @@ from service.web.schemas import EXAMPLE_ID
 
 _WAIT = re.compile(r"(?:^|[,;\s])wait\s*=\s*(\"?)(\d{1,18})\1\s*(?:[,;]|$)", re.IGNORECASE | re.ASCII)
 _MAX_DIGITS = 18
+_PLAIN = {
+    "Content-Encoding": {"", "identity"},
+    "Content-Transfer-Encoding": {"", "7bit", "8bit", "binary", "identity"},  # of mail, but some clients send it
+}
 
 
 async def runtime_of(request: Request) -> Runtime:
@@ -30,7 +34,13 @@ ProcessorName = Annotated[str, Path(description="the processor's `name`", exampl
 
 
 def incoming_of(request: Request) -> Incoming:
-    """Return the body of a request, unread."""
+    """Return the body of a request, unread.
+
+    Raises:
+        BadRequestError: a header or a query parameter came twice.
+        UnsupportedEncodingError: the body is encoded.
+    """
+    _require_not_encoded(request)
     return Incoming(
         content_type=single_header(request, "Content-Type") or "",
         content_length=_length(request.headers.get("content-length", "")),
@@ -81,6 +91,16 @@ def cursor_of(cursor: str | None) -> str | None:
     if cursor is not None and not is_id(cursor):
         raise InvalidCursorError(f"{cursor[:100]!r} is no cursor; take `next_cursor` of the page before")
     return cursor
+
+
+def _require_not_encoded(request: Request) -> None:
+    """Refuse an encoded body: decoded, a few bytes can be gigabytes, and kept as it is, it would not be the file."""
+    for header, plain in _PLAIN.items():
+        encodings = [one.strip() for value in request.headers.getlist(header) for one in value.split(",")]
+        if encoded := [one for one in encodings if one.lower() not in plain]:
+            raise UnsupportedEncodingError(
+                f"{header}: {', '.join(encoded)[:100]} is not decoded here; send the body as it is, without this header"
+            )
 
 
 def _length(announced: str) -> int | None:
