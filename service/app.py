@@ -24,6 +24,7 @@ from service.settings import Settings
 from service.version import version
 from service.web import events, files, health, jobs, processors, remedies, stats
 from service.web.dashboard import pages
+from service.web.head import HeadAsGet
 from service.web.header_limit import BoundedHttpProtocol, HeaderLimit
 from service.web.openapi import add_document
 from service.web.problems import add_problem_handlers
@@ -64,6 +65,7 @@ def create_app(settings: Settings) -> FastAPI:
         app.include_router(router)
     add_problem_handlers(app)
     add_document(app)
+    app.add_middleware(HeadAsGet)
     app.add_middleware(HeaderLimit)
     return app
 

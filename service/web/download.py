@@ -67,7 +67,9 @@ def is_current(headers: Mapping[str, str], etag: str) -> bool:
 def part_of(headers: Mapping[str, str], etag: str, size_bytes: int) -> Part | None:
     """Return the one range that the client asks for, or None for the whole.
 
-    A header that is not a single range of bytes is ignored, as RFC 9110, section 14.2 allows.
+    A header that is not a single range of bytes is ignored, as RFC 9110, section 14.2 allows. So is one that an
+    empty file cannot satisfy although it begins at its begin: `curl -C -` and browsers ask for `bytes=0-` before
+    they know the size, and nothing is all that there is.
 
     Raises:
         RangeNotSatisfiableError: the range begins beyond the end.
@@ -82,6 +84,8 @@ def part_of(headers: Mapping[str, str], etag: str, size_bytes: int) -> Part | No
         return None
     start = int(first) if first else max(size_bytes - int(last), 0)
     stop = min(int(last) + 1, size_bytes) if first and last else size_bytes
+    if start == size_bytes == 0:
+        return None
     if start >= size_bytes:
         raise RangeNotSatisfiableError(size_bytes)
     return Part(start, stop)

@@ -8,6 +8,7 @@ from fastapi import APIRouter, Depends, Query, Request, Response
 from pydantic import BaseModel, ConfigDict, Field
 
 from service.errors import (
+    BadRequestError,
     FileChangedError,
     FileInUseError,
     InvalidCursorError,
@@ -23,7 +24,7 @@ from service.store.models import File
 from service.web.bodies import STORE_FILE, answer_headers
 from service.web.download import Part, content_headers, is_current, part_of
 from service.web.problems import BODY_ERRORS, CHANGE_ERRORS, LOOK_ERRORS, problem_responses
-from service.web.requests import FileId, Service, cursor_of, incoming_of
+from service.web.requests import FileId, Service, cursor_of, incoming_of, refuse_doubled_query
 from service.web.schemas import FILES, FilePage, FileView, file_view
 from service.web.streaming import ImpatientResponse
 
@@ -89,7 +90,11 @@ async def store_file(request: Request, response: Response, service: Service) -> 
     return file_view(kept.file)
 
 
-@router.get("", responses=problem_responses(InvalidCursorError, InvalidRequestError, *LOOK_ERRORS))
+@router.get(
+    "",
+    dependencies=[Depends(refuse_doubled_query)],
+    responses=problem_responses(BadRequestError, InvalidCursorError, InvalidRequestError, *LOOK_ERRORS),
+)
 async def list_files(listing: Annotated[FileListing, Query()], service: Service) -> FilePage:
     """List files, the newest first; a page ends early where the names are long."""
     wanted = FileFilter(
@@ -122,7 +127,6 @@ async def get_file(file_id: FileId, service: Service) -> FileView:
         ),
     },
 )
-@router.head("/{file_id}/content", include_in_schema=False)
 async def download(file_id: FileId, request: Request, service: Service, opened: Opened) -> Response:
     """Download a file, or one range of it (RFC 9110)."""
     file = await service.files.get(file_id)
@@ -133,8 +137,6 @@ async def download(file_id: FileId, request: Request, service: Service, opened: 
     part = part_of(request.headers, headers["ETag"], file.size_bytes) or Part(0, file.size_bytes, partial=False)
     headers |= part.headers(file.size_bytes)
     pieces = await _open_part(service, file, part, opened)
-    if request.method == "HEAD":
-        return Response(status_code=part.status, headers=headers, media_type=file.media_type)
     return ImpatientResponse(pieces, part.status, headers, media_type=file.media_type)
 
 

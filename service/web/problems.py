@@ -166,7 +166,10 @@ def _methods_at(request: Request) -> list[str]:
     """Return what the address does take (RFC 9110, section 15.5.6): the router names the methods of one route only."""
     scopes = {method: {**request.scope, "method": method} for method in _METHODS}
     routes = request.app.routes
-    return [name for name in _METHODS if any(one.matches(scopes[name])[0] is Match.FULL for one in routes)]
+    allowed = {name for name in _METHODS if any(one.matches(scopes[name])[0] is Match.FULL for one in routes)}
+    if "GET" in allowed:
+        allowed.add("HEAD")  # `HeadAsGet` sees to that
+    return [name for name in _METHODS if name in allowed]
 
 
 _METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")

@@ -10,6 +10,7 @@ from starlette.requests import ClientDisconnect
 from starlette.types import Message, Receive, Scope, Send
 
 from service.errors import FileChangedError
+from service.web.head import HEAD_ONLY
 
 STALL_S = 30.0
 ABORT = "filemill.abort"
@@ -24,6 +25,12 @@ class ImpatientResponse(StreamingResponse):
     """
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Send the stream; for HEAD its headers alone, without a look at what is in it."""
+        if scope.get(HEAD_ONLY):
+            await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
+            await send({"type": "http.response.body", "body": b"", "more_body": False})
+            return
+
         async def impatient(message: Message) -> None:
             async with asyncio.timeout(STALL_S):
                 await send(message)

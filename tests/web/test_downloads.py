@@ -96,10 +96,16 @@ async def test_a_range_that_is_not_one_range_of_bytes_is_ignored(download, subte
             assert (response.status_code, response.content) == (200, CONTENT)
 
 
-async def test_of_an_empty_file_no_range_can_be_had(client, store):
+async def test_of_an_empty_file_a_range_from_its_begin_is_the_whole_of_it(client, store, subtests):
     content = (await store(b""))["links"]["content"]
-    assert (await client.get(content)).status_code == 200
-    for header in ("bytes=0-", "bytes=0-0", "bytes=-1"):
+    for header in ("bytes=0-", "bytes=0-0", "bytes=0-99", "bytes=-1", "bytes=-0"):
+        for method in ("GET", "HEAD"):
+            with subtests.test(header=header, method=method):
+                response = await client.request(method, content, headers={"Range": header})
+                assert (response.status_code, response.content) == (200, b"")
+                assert response.headers["content-length"] == "0"
+                assert "content-range" not in response.headers
+    for header in ("bytes=1-", "bytes=5-9"):  # the client has bytes that were never in this file
         assert_problem(await client.get(content, headers={"Range": header}), 416, "range_not_satisfiable")
 
 
