@@ -1,11 +1,18 @@
 """The `Content-Disposition` of a part: which field it is, and what the client calls the file (RFC 7578, RFC 8187)."""
 
+import binascii
+import itertools
 import re
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from urllib.parse import unquote_to_bytes
+from urllib.parse import quote_from_bytes, unquote_to_bytes
+
+from service.intake.charsets import decode
 
 _PARAM = re.compile(rb""";\s*([^\s=;"]+)\s*=\s*("(?:[^"\\]|\\.)*"(?=\s*(?:;|$))|[^;]*)""", re.DOTALL)
 _QUOTED_PAIR = re.compile(rb'\\(["\\])')
+_WORD = re.compile(r"=\?([^?*\s]+)(?:\*[^?\s]*)?\?([bq])\?([^?\s]*)\?=", re.IGNORECASE)
+_WORDS = re.compile(rf"(?:{_WORD.pattern}\s*)+", re.IGNORECASE)
 _EXTENDED = re.compile(rb"(utf-8|iso-8859-1)'[^']*'(.*)", re.DOTALL | re.IGNORECASE)
 
 
@@ -21,7 +28,8 @@ def parse_disposition(header: bytes) -> Disposition:
     """Read the header of a part; what is not `form-data` has no name.
 
     A name is taken as it comes, UTF-8 where it can be. `filename*` is not for forms, but some clients send it: as
-    in any other header, it wins over `filename` (RFC 6266, section 4.3).
+    in any other header, it wins over `filename` (RFC 6266, section 4.3). Nor are encoded words (RFC 2047) and names
+    in several pieces (RFC 2231), but libraries made for mail send both.
     """
     kind, _, _ = header.partition(b";")
     if kind.strip().lower() != b"form-data":
@@ -29,10 +37,10 @@ def parse_disposition(header: bytes) -> Disposition:
     params: dict[bytes, bytes] = {}
     for key, value in _PARAM.findall(header):
         params.setdefault(key.lower(), value)
-    filename = _extended(params.get(b"filename*", b""))
-    return Disposition(
-        _text(params.get(b"name")) or None, _text(params.get(b"filename")) if filename is None else filename
-    )
+    filename = _extended(params.get(b"filename*", b"") or b"".join(_continued(params)))
+    if filename is None and b"filename" in params:
+        filename = _without_words(_text(params[b"filename"]) or "")
+    return Disposition(_text(params.get(b"name")) or None, filename)
 
 
 def _text(value: bytes | None) -> str | None:
@@ -49,3 +57,34 @@ def _extended(value: bytes) -> str | None:
     """Return an extended value (RFC 8187), or None where it is not one."""
     found = _EXTENDED.fullmatch(value.strip().strip(b'"'))
     return None if found is None else unquote_to_bytes(found[2]).decode(found[1].decode(), errors="replace")
+
+
+def _continued(params: Mapping[bytes, bytes]) -> Iterator[bytes]:
+    """Yield the pieces of a name that came in several, so that they make one extended value."""
+    for number in itertools.count():
+        plain, extended = b"filename*%d" % number, b"filename*%d*" % number
+        if number == 0 and plain in params:
+            yield b"utf-8''"
+        if extended in params:
+            yield params[extended].strip().strip(b'"')
+        elif plain in params:
+            yield quote_from_bytes((_text(params[plain]) or "").encode()).encode()
+        else:
+            return
+
+
+def _without_words(name: str) -> str:
+    """Return a name whose words are all encoded as plain text; any other stays as it is."""
+    if not _WORDS.fullmatch(name.strip()):
+        return name
+    words = itertools.groupby(_WORD.finditer(name), key=lambda word: word[1].lower())
+    try:  # a character may begin in one word and end in the next
+        return "".join(decode(b"".join(map(_word_bytes, run)), charset) for charset, run in words)
+    except (ValueError, LookupError):
+        return name
+
+
+def _word_bytes(word: re.Match[str]) -> bytes:
+    if word[2].lower() == "q":
+        return binascii.a2b_qp(word[3], header=True)
+    return binascii.a2b_base64(word[3] + "=" * (-len(word[3]) % 4), strict_mode=True)

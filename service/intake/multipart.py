@@ -7,6 +7,7 @@ import re
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import MultipartParser, parse_options_header
@@ -20,8 +21,12 @@ from service.errors import (
 )
 from service.intake.charsets import charset_of
 from service.intake.disposition import parse_disposition
+from service.intake.preamble import Preamble
 from service.intake.transfer_encoding import Decoder, decoder_of
 from service.settings import Settings
+
+if TYPE_CHECKING:
+    from python_multipart.multipart import MultipartCallbacks
 
 _MAX_HEADERS = 100
 _DISPOSITION, _TYPE, _TRANSFER, _CONTENT = _HEEDED = (
@@ -59,28 +64,27 @@ class MultipartReader:
 
     def __init__(self, content_type: str, settings: Settings) -> None:
         self._max_header_bytes = settings.max_part_header_bytes
+        self._boundary = _boundary(content_type)
+        self._preamble = Preamble(self._boundary)
         self._events: list[Event] = []
         self._header = _Header()
         self._decoder: Decoder | None = None
         self._position = 0
         self._parts = 0
         self._complete = False
-        self._parser = MultipartParser(
-            _boundary(content_type),
-            callbacks={
-                "on_part_begin": self._on_part_begin,
-                "on_header_field": self._on_header_field,
-                "on_header_value": self._on_header_value,
-                "on_header_end": self._on_header_end,
-                "on_headers_finished": self._on_headers_finished,
-                "on_part_data": self._on_part_data,
-                "on_part_end": self._on_part_end,
-                "on_end": self._on_end,
-            },
-            # for one line and for their number; what all lines have together is counted here
-            max_header_count=_MAX_HEADERS,
-            max_header_size=settings.max_part_header_bytes,
-        )
+        self._folds = False
+        self._last = b""
+        self._callbacks: MultipartCallbacks = {
+            "on_part_begin": self._on_part_begin,
+            "on_header_field": self._on_header_field,
+            "on_header_value": self._on_header_value,
+            "on_header_end": self._on_header_end,
+            "on_headers_finished": self._on_headers_finished,
+            "on_part_data": self._on_part_data,
+            "on_part_end": self._on_part_end,
+            "on_end": self._on_end,
+        }
+        self._parser = self._new_parser(self._callbacks)
 
     def feed(self, piece: bytes) -> Iterator[Event]:
         """Yield the events of the next piece of the body.
@@ -91,20 +95,61 @@ class MultipartReader:
             UnsupportedEncodingError: a part is encoded in a way that is not decoded.
             UnsupportedContentTypeError: a part holds parts of its own.
         """
-        try:
-            self._parser.write(piece)
-        except FormParserError as error:
-            raise self._refusal(error) from None
-        self._position += len(piece)
+        if not self._preamble.is_over:
+            self._position += len(piece)
+            piece = self._preamble.feed(piece)
+            self._position -= len(piece)
+        self._write(piece)
         events, self._events = self._events, []
         yield from events
 
     def close(self) -> None:
         """Raise `MalformedMultipartError` unless the body came to its closing boundary."""
+        if not self._preamble.is_over:
+            raise MalformedMultipartError(
+                f"at byte 0, in part 1: the body ends after {self._position} bytes without a {self._preamble.wanted()}"
+            )
         if not self._complete:
             raise MalformedMultipartError(
                 f"the body ends after {self._position} bytes, in part {self._parts}, without its closing boundary"
             )
+
+    def _write(self, piece: bytes) -> None:
+        """Parse a piece: whole, but line by line within headers of which one is folded."""
+        begin = 0
+        while begin < len(piece):
+            end = (self._folds and piece.find(b"\n", begin) + 1) or len(piece)
+            try:
+                self._parser.write(piece if end - begin == len(piece) else piece[begin:end])
+            except FormParserError as error:
+                end = begin + max(getattr(error, "offset", 0), 0)
+                if not self._is_fold(piece[end : end + 1], piece[end - 1 : end] if end else self._last):
+                    raise self._refusal(error) from None
+                self._go_on_with_header()
+            self._position += end - begin
+            begin = end
+        self._last = piece[-1:] or self._last
+
+    def _is_fold(self, found: bytes, before: bytes) -> bool:
+        """Whether a line goes on with the header above it (obsolete in RFC 5322, section 4.2; MIME libraries do it)."""
+        return self._header.is_line_over and found in (b" ", b"\t") and before == b"\n"
+
+    def _go_on_with_header(self) -> None:
+        """Begin anew within the value of the header that seemed to be over: the parser knows nothing of such lines."""
+        self._folds = True
+        self._header.reopen()
+        self._parser = self._new_parser({})
+        self._parser.write(b"--" + self._boundary + b"\r\nfolded:")
+        self._parser.callbacks = self._callbacks
+
+    def _new_parser(self, callbacks: "MultipartCallbacks") -> MultipartParser:
+        return MultipartParser(
+            self._boundary,
+            callbacks=callbacks,
+            # for one line and for their number; what all lines have together is counted here
+            max_header_count=_MAX_HEADERS,
+            max_header_size=self._max_header_bytes,
+        )
 
     def _refusal(self, error: FormParserError) -> FilemillError:
         """Say what the parser found, and where in the body; it counts from the begin of the piece."""
@@ -127,6 +172,7 @@ class MultipartReader:
 
     def _on_header_field(self, data: bytes, start: int, end: int) -> None:
         self._count(end - start)
+        self._header.is_line_over = False
         self._header.name += data[start:end]
 
     def _on_header_value(self, data: bytes, start: int, end: int) -> None:
@@ -141,11 +187,11 @@ class MultipartReader:
             raise MalformedMultipartError(f"part {self._parts} has the header {name.decode()} twice")
         if name in _HEEDED:
             header.found[name] = bytes(header.value)
-        header.name.clear()
-        header.value.clear()
+        header.end_line()
 
     def _on_headers_finished(self) -> None:
         header = self._header
+        header.is_line_over = self._folds = False
         found = parse_disposition(header.found.get(_DISPOSITION, b""))
         if found.name is None:
             raise MalformedMultipartError(
@@ -208,6 +254,21 @@ class _Header:
         self.value = bytearray()
         self.found: dict[bytes, bytes] = {}
         self.size_bytes = 0
+        self.is_line_over = False
+        self._last_name = b""
+
+    def end_line(self) -> None:
+        """Make ready for the next line."""
+        self._last_name = bytes(self.name)
+        self.is_line_over = True
+        self.name.clear()
+        self.value.clear()
+
+    def reopen(self) -> None:
+        """Go on with the last line, of which the next one is a part: a blank stands for the line end."""
+        self.name += self._last_name
+        self.value += self.found.pop(self._last_name.lower(), b"") + b" "
+        self.is_line_over = False
 
     def text(self, name: bytes) -> str:
         """Return the value of a header that is heeded, without the blanks around it."""

@@ -159,18 +159,29 @@ class _FormReader:
         reader.close()
 
     async def _read_file(self, part: str, filename: str, events: AsyncIterator[Event]) -> None:
+        pieces = _data_of(events, self._reader)
+        first = b"" if filename else await anext(pieces, None)
+        if first is None:
+            return  # what a browser sends of an input in which no file was chosen
         if part != "file":
             raise InvalidRequestError(f"files belong in parts called `file`, not {part[:100]!r}")
         if len(self._received.files) >= self._settings.max_files:
             raise TooManyPartsError(f"a form may have {self._settings.max_files} files")
         self._before_file(self._received)
         async with self._receiver.upload() as (file_id, upload):
-            async for data in _data_of(events, self._reader):
+            if first:
+                await upload.write(first)
+            async for data in pieces:
                 await upload.write(data)
             self._received.files.append(await self._receiver.keep(file_id, filename, upload))
 
     async def _read_field(self, name: str, charset: str, events: AsyncIterator[Event]) -> None:
         fields = self._received.fields
+        if name == "file":
+            raise InvalidRequestError(
+                "a part called `file` has no filename, so it is a field and no file; give it one "
+                "(curl -F file=@PATH does; -F file=PATH and -F 'file=<PATH' do not)"
+            )
         if len(fields) >= self._settings.max_fields:
             raise TooManyPartsError(f"a form may have {self._settings.max_fields} fields")
         if name in fields:
