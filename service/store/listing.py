@@ -7,42 +7,35 @@ few jobs, of which nothing large is wanted, is read at once: together they canno
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from functools import cache, lru_cache
 from typing import Any
 
-from sqlalchemy import (
-    BLOB,
-    ColumnElement,
-    bindparam,
-    case,
-    cast,
-    func,
-    literal,
-    literal_column,
-    null,
-    type_coerce,
-    union_all,
-)
-from sqlmodel import col, select
 from sqlmodel.ext.asyncio.session import AsyncSession
 
 from service.settings import KIB, MIB
 from service.states import State
 from service.store.ids import first_id_at
-from service.store.models import File, Job, Json
+from service.store.models import File, Job
+from service.store.page_statements import (
+    FILE_FACTS,
+    HEAVY,
+    LARGE_BYTES,
+    LEAVABLE,
+    MOST_FILES,
+    MOST_NAME_CHARS,
+    ROLES,
+    files_statement,
+    names_of,
+    page_statement,
+    rows_statement,
+    texts,
+    wants,
+)
 from service.store.records import JobRecord
 from service.store.rows import as_loaded
-from service.store.tables import files, in_state, job_files, jobs
 
-LARGE_BYTES = 4 * KIB  # of one field's JSON; what is longer is left out of a list
 PAGE_BYTES = MIB  # about; a page that would weigh more has fewer jobs, but at least one
 WHOLE_PAGE_BYTES = 8 * MIB  # the same, where large fields were asked for
-MOST_FILES, MOST_NAME_CHARS = 20, 256  # of the inputs of a job, and of its outputs
-LEAVABLE = ("params", "metadata", "result")
-_ROLES = ("input", "output")
 _FEW = 64
-_HEAVY = frozenset({*LEAVABLE, "error", "inputs", "outputs"})
-_MESSAGE_CHARS = 2000
 _ROW_BYTES, _FILE_BYTES = KIB, 640  # what the rest of a job weighs as JSON, and a file with a name of usual length
 
 
@@ -65,16 +58,12 @@ class JobFilter:
     @property
     def heavy(self) -> frozenset[str] | None:
         """The wanted ones of those fields that can be large; None for all."""
-        return None if self.fields is None else self.fields & _HEAVY
+        return None if self.fields is None else self.fields & HEAVY
 
     @property
     def is_light(self) -> bool:
         """Whether its page cannot weigh much."""
         return self.limit < _FEW and (self.fields is None or self.fields.isdisjoint(LEAVABLE))
-
-    def wants(self, field: str) -> bool:
-        """Whether the field is to be read at all."""
-        return self.fields is None or field in self.fields
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,7 +110,7 @@ async def read_page(session: AsyncSession, wanted: JobFilter) -> Page:
 
 
 def _record(job: Job, weight: _Weight, wanted: JobFilter, shown: "_Shown") -> JobRecord:
-    inputs, outputs = (tuple(shown.files[role].get(job.id, ())) for role in _ROLES)
+    inputs, outputs = (tuple(shown.files[role].get(job.id, ())) for role in ROLES)
     more_inputs, more_outputs = weight.input_count - len(inputs), weight.output_count - len(outputs)
     omitted = {*weight.shortened(wanted), *shown.cut.get(job.id, ())}
     omitted |= {name for name, more in (("inputs", more_inputs), ("outputs", more_outputs)) if more > 0}
@@ -133,45 +122,13 @@ def _record(job: Job, weight: _Weight, wanted: JobFilter, shown: "_Shown") -> Jo
 
 async def _weigh(session: AsyncSession, wanted: JobFilter) -> list[_Weight]:
     """Return the weights of the jobs of the page, and of one more if there is one; if it is light, with their rows."""
-    texts, names = _texts(wanted), _names(wanted)
-    found = await session.exec(_page_of(wanted, _weights(wanted.heavy, with_rows=wanted.is_light)))
-    width = len(texts)
-    return [
-        _Weight(
-            row[0],
-            dict(zip(texts, row[3 : 3 + width], strict=True)),
-            row[1],
-            row[2],
-            _job(names, row[3 + width :]) if wanted.is_light else None,
-        )
-        for row in found
-    ]
-
-
-@lru_cache
-def _weights(heavy: frozenset[str] | None, *, with_rows: bool) -> Any:
-    """Return the statement that weighs all jobs; to put one together takes longer than to run it."""
-    wanted = JobFilter(fields=heavy)
-    counts = [_count_files(role) if wanted.wants(f"{role}s") else literal(0) for role in _ROLES]
-    sizes = [func.coalesce(_bytes_of(jobs.c[name]), 0) for name in _texts(wanted)]
-    return select(jobs.c.id, *counts, *sizes, *(_columns(wanted) if with_rows else ()))
-
-
-def _texts(wanted: JobFilter) -> list[str]:
-    return [name for name in (*LEAVABLE, "error") if wanted.wants(name)] + ["progress_message"]
-
-
-def _bytes_of(column: ColumnElement[Any]) -> ColumnElement[int]:
-    """Return the expression for the bytes of a text: `length` of a text counts characters."""
-    return func.length(cast(column, BLOB))
-
-
-def _count_files(role: str) -> ColumnElement[Any]:
-    return (
-        select(func.count(job_files.c.file_id))
-        .where(job_files.c.job_id == jobs.c.id, job_files.c.role == role)
-        .scalar_subquery()
-    )
+    names, columns = texts(wanted.heavy), names_of(wanted.heavy)
+    statement, given = _page_of(wanted)
+    found = []
+    for job_id, input_count, output_count, *rest in await session.exec(statement, params=given):
+        sizes, row = dict(zip(names, rest, strict=False)), rest[len(names) :]
+        found.append(_Weight(job_id, sizes, input_count, output_count, _job(columns, row) if row else None))
+    return found
 
 
 def _fitting(weights: Sequence[_Weight], wanted: JobFilter) -> list[_Weight]:
@@ -186,84 +143,30 @@ def _fitting(weights: Sequence[_Weight], wanted: JobFilter) -> list[_Weight]:
     return chosen
 
 
-def _page_of(wanted: JobFilter, every: Any) -> Any:
-    """Return the statement for a page, and one job more.
-
-    Of one processor, the index gives the newest of each state: take those.
-    """
-    newest, limit = jobs.c.id.desc(), wanted.limit + 1
-    if wanted.processor is None:
-        return every.where(*_conditions(wanted, wanted.state)).order_by(newest).limit(limit)
-    states = [wanted.state] if wanted.state else list(State)
-    slices = [
-        select(Job.id)
-        .where(col(Job.processor) == wanted.processor, *_conditions(wanted, state))
-        .order_by(newest)
-        .limit(limit)
-        .subquery()
-        for state in states
-    ]
-    ids = union_all(*(select(one.c.id) for one in slices)).subquery()
-    return every.where(jobs.c.id.in_(select(ids.c.id))).order_by(newest).limit(limit)
-
-
-def _conditions(wanted: JobFilter, state: State | None) -> list[Any]:
-    bounds: list[Any] = [
-        (state and in_state(state)),
-        (wanted.created_after and jobs.c.id >= first_id_at(wanted.created_after)),
-        (wanted.created_before and jobs.c.id < first_id_at(wanted.created_before)),
-        (wanted.before_id and jobs.c.id < wanted.before_id),
-    ]
-    return [bound for bound in bounds if bound is not None]
+def _page_of(wanted: JobFilter) -> tuple[Any, dict[str, Any]]:
+    """Return the statement for a page, and one job more, with its parameters."""
+    given = {
+        "processor": wanted.processor,
+        "created_after": wanted.created_after and first_id_at(wanted.created_after),
+        "created_before": wanted.created_before and first_id_at(wanted.created_before),
+        "before_id": wanted.before_id,
+    }
+    shape = frozenset(name for name, value in given.items() if value is not None)
+    statement = page_statement(wanted.heavy, wanted.state, shape, with_rows=wanted.is_light)
+    return statement, {**{name: given[name] for name in shape}, "most": wanted.limit + 1}
 
 
 # ---- the jobs and their files, as far as they are shown
 
 
 async def _rows_of(session: AsyncSession, wanted: JobFilter, chosen: Sequence[_Weight]) -> dict[str, Job]:
-    rows = await session.exec(_rows(wanted.heavy), params={"ids": [one.id for one in chosen]})
-    found = (_job(_names(wanted), row) for row in rows)
+    rows = await session.exec(rows_statement(wanted.heavy), params={"ids": [one.id for one in chosen]})
+    found = (_job(names_of(wanted.heavy), row) for row in rows)
     return {job.id: job for job in found}
 
 
 def _job(names: Sequence[str], row: Sequence[Any]) -> Job:
     return as_loaded(Job, **{"params": {}, "metadata_": {}, **dict(zip(names, row, strict=True))})
-
-
-@lru_cache
-def _rows(heavy: frozenset[str] | None) -> Any:
-    """Return the statement that gives jobs by their ids."""
-    return select(*_columns(JobFilter(fields=heavy))).where(jobs.c.id.in_(bindparam("ids", expanding=True)))
-
-
-def _names(wanted: JobFilter) -> list[str]:
-    """Return what the columns are called in Python."""
-    return ["metadata_" if one.name == "metadata" else one.name for one in jobs.c if _is_read(one.name, wanted)]
-
-
-def _columns(wanted: JobFilter) -> list[ColumnElement[Any]]:
-    return [_shown(column, wanted) for column in jobs.c if _is_read(column.name, wanted)]
-
-
-def _is_read(column: str, wanted: JobFilter) -> bool:
-    return column not in _HEAVY or wanted.wants(column)
-
-
-def _shown(column: ColumnElement[Any], wanted: JobFilter) -> ColumnElement[Any]:
-    """Return what a list gives of a column; what is always an object stays one."""
-    if column.name == "error":
-        return _short_error()
-    if column.name not in LEAVABLE or wanted.fields is not None:
-        return column
-    instead = null() if column.name == "result" else literal_column("'{}'")
-    return type_coerce(case((_bytes_of(column) > LARGE_BYTES, instead), else_=column), Json())
-
-
-def _short_error() -> ColumnElement[Any]:
-    """Return the error; of a large one only code and message, without the traceback."""
-    message = func.substr(func.json_extract(jobs.c.error, "$.message"), 1, _MESSAGE_CHARS)
-    short = func.json_object("code", func.json_extract(jobs.c.error, "$.code"), "message", message)
-    return type_coerce(case((_bytes_of(jobs.c.error) > LARGE_BYTES, short), else_=jobs.c.error), Json())
 
 
 @dataclass(frozen=True, slots=True)
@@ -277,36 +180,13 @@ class _Shown:
 async def _first_files(session: AsyncSession, wanted: JobFilter, chosen: Sequence[_Weight]) -> _Shown:
     shown = _Shown({"input": {}, "output": {}}, {})
     asked = {
-        "roles": [role for role in _ROLES if wanted.wants(f"{role}s")],
+        "roles": [role for role in ROLES if wants(wanted.heavy, f"{role}s")],
         "ids": [one.id for one in chosen if one.input_count or one.output_count],
     }
-    rows = await session.exec(_files_of_page(), params=asked) if asked["ids"] else ()
+    rows = await session.exec(files_statement(), params=asked) if asked["ids"] else ()
     for job_id, role, name, *facts in rows:
         if len(name) > MOST_NAME_CHARS:
             shown.cut.setdefault(job_id, set()).add(f"{role}s")
-        file = as_loaded(File, **dict(zip(_FILE_FACTS, facts, strict=True)), name=name[:MOST_NAME_CHARS])
+        file = as_loaded(File, **dict(zip(FILE_FACTS, facts, strict=True)), name=name[:MOST_NAME_CHARS])
         shown.files[role].setdefault(job_id, []).append(file)
     return shown
-
-
-_FILE_FACTS = ("id", "media_type", "size_bytes", "sha256", "created_at")
-
-
-@cache
-def _files_of_page() -> Any:
-    """Return the statement that gives the first files of jobs."""
-    return (
-        select(
-            job_files.c.job_id,
-            job_files.c.role,
-            func.substr(files.c.name, 1, MOST_NAME_CHARS + 1),
-            *(files.c[name] for name in _FILE_FACTS),
-        )
-        .join(files, files.c.id == job_files.c.file_id)
-        .where(
-            job_files.c.job_id.in_(bindparam("ids", expanding=True)),
-            job_files.c.role.in_(bindparam("roles", expanding=True)),
-            job_files.c.position < MOST_FILES,
-        )
-        .order_by(job_files.c.job_id, job_files.c.role, job_files.c.position)
-    )

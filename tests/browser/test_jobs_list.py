@@ -175,3 +175,21 @@ async def test_a_page_of_a_job_that_is_not_there_says_so(browser, server):
         await watched.page.goto("/jobs/no-such-job")
         await expect(watched.page.locator("h1")).to_have_text("No such job")
         await watched.require_accessible()
+
+
+async def test_the_list_asks_for_and_keeps_no_more_than_its_rows_show(browser, server):
+    import httpx  # noqa: PLC0415
+
+    async with httpx.AsyncClient(base_url=server.url, trust_env=False) as api:
+        fields = {"processor": "demo.refuse", "metadata": '{"order": "of many words"}'}
+        files = {"file": ("one.bin", b"\0")}
+        (await api.post("/v1/jobs", data=fields, files=files)).raise_for_status()
+    page = await browser.new_page()
+    answers = []
+    page.on("response", lambda answer: answers.append(answer) if "/v1/jobs?" in answer.url else None)
+    await page.goto(f"{server.url}/jobs")
+    await expect(page.locator("#rows tr").first).to_be_visible()
+    items = (await answers[0].json())["items"]
+    assert items
+    assert not {"params", "metadata", "result"} & items[0].keys()
+    await page.close()

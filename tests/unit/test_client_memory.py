@@ -2,7 +2,6 @@
 
 import weakref
 from io import BytesIO
-from typing import Any
 
 import httpx
 import pytest
@@ -20,7 +19,7 @@ class Kept:
     """Makes jobs, and knows how many of them somebody still holds."""
 
     def __init__(self):
-        self.alive: weakref.WeakSet[Any] = weakref.WeakSet()
+        self.alive: weakref.WeakSet[_Job] = weakref.WeakSet()
         self.most = 0
 
     def make(self, *_, **__):

@@ -7,7 +7,8 @@ import httpx
 from sqlalchemy import event
 
 from service.store import listing
-from service.store.listing import LARGE_BYTES, MOST_FILES, MOST_NAME_CHARS, WHOLE_PAGE_BYTES
+from service.store.listing import WHOLE_PAGE_BYTES
+from service.store.page_statements import LARGE_BYTES, MOST_FILES, MOST_NAME_CHARS
 from service.web.schemas import JOB_FIELDS
 from tests.web.answers import assert_problem, wrong_fields
 
