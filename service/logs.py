@@ -12,7 +12,7 @@ _FRAMES = structlog.tracebacks.ExceptionDictTransformer(show_locals=False)  # lo
 
 def set_up_logs(level: str, form: Literal["text", "json"]) -> None:
     """Send every log line of the process, uvicorn's too, to standard error in one form."""
-    stream: Any = _LossyErrors()
+    stream: Any = LossyErrors()
     shared: list[Any] = [
         structlog.stdlib.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
@@ -39,15 +39,18 @@ def set_up_logs(level: str, form: Literal["text", "json"]) -> None:
     logging.basicConfig(handlers=[handler], level=logging.WARNING, force=True)
 
 
-class _LossyErrors:
-    """Standard error. A line that cannot be written is lost: a full disk must not become a failed request."""
+class LossyErrors:
+    """Standard error. A line that cannot be written is lost: a full disk must not become a failed request.
+
+    Nor must a stream that was closed meanwhile: a thread may have something to say at any time.
+    """
 
     def write(self, text: str) -> None:
-        with suppress(OSError):
+        with suppress(OSError, ValueError):
             sys.stderr.write(text)
 
     def flush(self) -> None:
-        with suppress(OSError):
+        with suppress(OSError, ValueError):
             sys.stderr.flush()
 
 

@@ -13,9 +13,11 @@ from pathlib import Path
 
 import httpx
 import pytest
+import structlog
 from fastapi import FastAPI
 
 from service.app import create_app
+from service.logs import LossyErrors
 from service.runtime import Runtime
 from service.settings import Settings
 from tests.fakes import FakeClock
@@ -28,6 +30,8 @@ pytest.register_assert_rewrite("tests.web.answers")
 def pytest_configure(config: pytest.Config) -> None:
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # a shell does that to what runs in the background
         signal.signal(signal.SIGINT, signal.default_int_handler)
+    # what a thread says at the wrong moment must not go to a stream that a test before has closed
+    structlog.configure(logger_factory=structlog.PrintLoggerFactory(LossyErrors()))  # type: ignore[arg-type]
     config.addinivalue_line("markers", "settings(**changes): settings of the service that the test runs on")
     config.addinivalue_line(
         "markers", "timed: the verdict is a duration, so the machine must be quiet: `pytest -n0 -m timed`"

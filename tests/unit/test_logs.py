@@ -1,5 +1,6 @@
 """Log lines: what they hold, and what they must not."""
 
+import io
 import json
 import logging
 
@@ -48,3 +49,11 @@ def test_a_json_line_is_one_object(capsys):
     structlog.get_logger().info("it happened", job_id="j1")
     line = json.loads(capsys.readouterr().err)
     assert (line["event"], line["job_id"], line["level"]) == ("it happened", "j1", "info")
+
+
+def test_a_line_for_a_stream_that_was_closed_is_lost(monkeypatch):
+    closed = io.StringIO()
+    closed.close()
+    set_up_logs("info", "text")
+    monkeypatch.setattr("sys.stderr", closed)
+    structlog.get_logger().info("it happened")
