@@ -14,6 +14,7 @@ from types import FrameType
 import structlog
 import uvicorn
 from fastapi import FastAPI
+from uvicorn.server import HANDLED_SIGNALS
 
 from service.environment import CURE, read_variables
 from service.errors import StartError
@@ -21,6 +22,7 @@ from service.garbage import spare_what_stays
 from service.logs import set_up_logs
 from service.runtime import open_runtime
 from service.settings import Settings
+from service.steady_loop import run_to_end
 from service.version import version
 from service.web import events, files, health, jobs, processors, remedies, stats
 from service.web.dashboard import pages
@@ -99,7 +101,7 @@ def serve(settings: Settings) -> None:
         # not with asyncio.run, whose loop is the slow one: uvicorn takes uvloop, where it is installed;
         # SystemExit is how it ends when the lifespan could not start
         with suppress(SystemExit), asyncio.Runner(loop_factory=config.get_loop_factory()) as runner:
-            runner.run(server.serve([listener]))
+            run_to_end(runner.get_loop(), server.serve([listener]))
     if (error := getattr(app.state, "start_error", None)) is not None:
         raise error
     if not server.started:
@@ -125,6 +127,25 @@ class _Server(uvicorn.Server):
             log.info("processors loaded", catalogue=len(registry) - len(registry.own), own=registry.own)
             folder = str(self._address.parent.resolve())
             log.info("serving", dashboard=url, docs=f"{url}/docs", data_dir=folder)
+
+    async def main_loop(self) -> None:
+        """Go on until it is to stop, also when code on the event loop has cancelled this very task."""
+        while not self.should_exit:
+            try:
+                await super().main_loop()
+            except asyncio.CancelledError:
+                log.error("code on the event loop has cancelled the server, which goes on")  # noqa: TRY400 - no accident
+                if (task := asyncio.current_task()) is not None:
+                    task.uncancel()
+
+    async def on_tick(self, counter: int) -> bool:
+        """Look now and then whether the signals that stop the server still come here."""
+        for number in HANDLED_SIGNALS:
+            if signal.getsignal(number) != self.handle_exit:
+                log.error("code in the server has taken a signal, which was taken back", signal=number.name)
+                self._loop.remove_signal_handler(number)
+                signal.signal(number, self.handle_exit)
+        return await super().on_tick(counter)
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """Begin to stop, and the second time make haste: called by the signal handler."""

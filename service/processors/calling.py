@@ -2,6 +2,8 @@
 
 import asyncio
 import contextlib
+import contextvars
+import functools
 from collections.abc import Awaitable, Callable, Coroutine, Iterator, Mapping
 from types import TracebackType
 from typing import Any, TypeVar
@@ -114,13 +116,29 @@ async def _at_once(function: Callable[..., T], *args: Any, **kwargs: Any) -> T:
 
 
 async def _in_thread(function: Callable[..., T], *args: Any, **kwargs: Any) -> T:
-    """Run in a thread; cancelled meanwhile, wait for the thread, which cannot be stopped, and only then pass it on."""
-    work = asyncio.ensure_future(asyncio.to_thread(function, *args, **kwargs))
+    """Run in a thread; cancelled meanwhile, wait for the thread, which cannot be stopped, and only then pass it on.
+
+    What it raises comes back as a value: a future cannot hold StopIteration, and a task would let SystemExit pass out
+    of the event loop.
+    """
+    run = functools.partial(contextvars.copy_context().run, _outcome_of, function, *args, **kwargs)
+    work = asyncio.get_running_loop().run_in_executor(None, run)
     try:
-        return await asyncio.shield(work)
+        value, error = await asyncio.shield(work)
     except asyncio.CancelledError:
         await asyncio.wait([work])
         raise
+    if error is not None:
+        raise error
+    return value  # type: ignore[return-value]
+
+
+def _outcome_of(function: Callable[..., T], *args: Any, **kwargs: Any) -> tuple[T | None, BaseException | None]:
+    """Return what a function returns, and what it raises."""
+    try:
+        return function(*args, **kwargs), None
+    except BaseException as error:  # noqa: BLE001 - it is raised where it is awaited
+        return None, error
 
 
 @contextlib.contextmanager

@@ -7,7 +7,8 @@ from typing import Any
 
 import structlog
 
-from service.worker.runner import Verdict
+from service.worker.runner import Broke, Verdict
+from service.worker.time_limit import RunningTimer
 
 log = structlog.get_logger()
 
@@ -24,8 +25,9 @@ class Attempt:
         self._work = work
         self._stop_limit_s = stop_limit_s
         self._facts = facts
-        self._patience: asyncio.TimerHandle | None = None
+        self._patience: RunningTimer | None = None
         self._waiter: asyncio.Future[None] | None = None
+        self._is_told_to_stop = False
         self.is_given_up = False
         self._task = asyncio.create_task(work)
         self._task.add_done_callback(self._on_end)
@@ -37,6 +39,7 @@ class Attempt:
     def stop(self) -> None:
         """Cancel it."""
         if not self._task.done():
+            self._is_told_to_stop = True
             self._task.cancel()
             self._be_patient(self._stop_limit_s)
 
@@ -48,24 +51,35 @@ class Attempt:
 
     @property
     def was_stopped(self) -> bool:
-        """Whether it has ended by being cancelled."""
+        """Whether it was told to stop, and did."""
+        return self._is_told_to_stop and self._was_cancelled
+
+    @property
+    def was_cancelled_by_others(self) -> bool:
+        """Whether code on the event loop has cancelled it, its own or that of another attempt."""
+        return not self._is_told_to_stop and self._was_cancelled
+
+    @property
+    def _was_cancelled(self) -> bool:
         return self._task.done() and self._task.cancelled()
 
     def verdict(self) -> Verdict:
         """Return what it came to; raises what its runner has raised."""
+        if self.was_cancelled_by_others:
+            return Broke("failed", "the attempt was cancelled by code on the event loop")
         return self._task.result()
 
     def _be_patient(self, limit_s: float) -> None:
         if self._patience is not None:
             self._patience.cancel()
-        self._patience = self._loop.call_later(limit_s, self._give_up)
+        self._patience = RunningTimer(limit_s, self._give_up)
 
     def _give_up(self) -> None:
         if self._task.done() or self.is_given_up:
             return
         self.is_given_up = True
         log.error("processor does not end when it is told to, and was given up", **self._facts)
-        with contextlib.suppress(RuntimeError, Exception):  # it may refuse even that, or raise anything else
+        with contextlib.suppress(BaseException):  # it may refuse even that, or raise anything else
             self._work.close()
         self._task.cancel()  # the task is to find out that there is nothing left to run
         asyncio._unregister_task(self._task)  # noqa: SLF001 - documented; else the end of the loop would wait for it

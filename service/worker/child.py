@@ -135,10 +135,8 @@ def _call(job: JobContext, processor: Processor, work: Work) -> Verdict:
         return Broke("out_of_memory", "the processor ran out of memory")
     except OSError as error:
         return _too_large_a_file() if error.errno == errno.EFBIG else verdict_of(error)
-    except Exception as error:  # noqa: BLE001 - whatever a processor raises is its verdict
+    except BaseException as error:  # noqa: BLE001 - also sys.exit() ends the attempt, not the child
         return verdict_of(error)
-    except BaseException as error:  # noqa: BLE001 - sys.exit() in a processor ends the attempt, not the child
-        return Broke("failed", plain_text(f"the processor raised {type(error).__name__}: {error}"))
 
 
 def _too_large_a_file() -> Refused:

@@ -24,6 +24,7 @@ from service.worker.helpers import TRACKER_LIMIT_S, to_be_killed
 from service.worker.keeper import AT_ONCE, SOFTLY, TERM_GRACE_S
 from service.worker.output import OutputPipe
 from service.worker.runner import Assignment, Broke, Postponed, Refused, Returned, Verdict, timed_out
+from service.worker.time_limit import TimeLimit
 
 START_LIMIT_S = 60.0
 BEGIN_LIMIT_S = 10.0
@@ -122,7 +123,7 @@ class ChildProcess:
         async with self._guarded(assignment):
             with self._passing_output_to(emit):
                 await self._hand_over(assignment)
-                limit = asyncio.timeout(assignment.timeout_s)
+                limit = TimeLimit(assignment.timeout_s)
                 try:
                     async with limit:
                         answer = await self._listen(emit)
@@ -176,7 +177,7 @@ class ChildProcess:
             raise ChildLostError(_lost(answer))
 
     async def _answer_within(self, limit_s: float, message: Message, failure: str) -> Message:
-        limit = asyncio.timeout(limit_s)
+        limit = TimeLimit(limit_s)
         try:
             async with limit:
                 return await self._ask(message)

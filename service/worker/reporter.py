@@ -51,7 +51,7 @@ class Reporter:
             self._progress = note if 0 <= note.fraction <= 1 else self._progress  # a child may send any number
         else:
             self._take_line(note)
-        if self._task is None:
+        if self._task is None or self._task.done():  # done: cancelled by code on the event loop
             self._task = asyncio.create_task(self._write_later())
 
     def deafen(self) -> None:

@@ -5,6 +5,7 @@ through, after the processor has been stopped.
 """
 
 import asyncio
+import itertools
 import json
 import os
 import threading
@@ -14,13 +15,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
-from pydantic_core import to_json
+from pydantic_core import from_json
 
 from service.processors.base import Fail, InputFile, JobContext, Note, OutputFile, Processor, Retry, Snooze
 from service.processors.calling import Overrides, acall
 from service.settings import MOST_RESULT_BYTES
+from service.steady_loop import runs_user_code
+from service.worker.time_limit import TimeLimit
 
 MAX_MESSAGE_CHARS, MAX_TRACE_CHARS, MAX_CODE_CHARS = 2000, 8000, 100
+MAX_NESTING = 200  # as of params: what reads JSON in Rust goes no deeper
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,6 +118,7 @@ class LoopRunner:
         assert task is not None  # noqa: S101 - a coroutine of a task
         self.running[task] = OnLoop(assignment, emit)
         notes = _LoopNotes(emit)
+        runs_user_code.set(True)
         try:
             return await self._run(assignment, context_of(assignment, notes.emit))
         finally:
@@ -121,13 +126,17 @@ class LoopRunner:
             del self.running[task]
 
     async def _run(self, assignment: Assignment, job: JobContext) -> Verdict:
-        limit = asyncio.timeout(assignment.timeout_s)
+        limit, task = TimeLimit(assignment.timeout_s), asyncio.current_task()
         try:
             async with limit:
                 result = await acall(assignment.processor, job, assignment.params, self._overrides)
             return returned(result, job, assignment.result_limit_bytes)
-        except Exception as error:  # noqa: BLE001 - whatever a processor raises is its verdict
-            return timed_out(assignment.timeout_s) if limit.expired() else verdict_of(error)
+        except BaseException as error:
+            if limit.expired():
+                return timed_out(assignment.timeout_s)
+            if isinstance(error, asyncio.CancelledError) and task is not None and task.cancelling():
+                raise  # somebody has cancelled the attempt; else the processor met the end of a task of its own
+            return verdict_of(error)
 
     async def aclose(self) -> None:
         """Nothing is left: each run ends with its task."""
@@ -185,51 +194,74 @@ def context_of(assignment: Assignment, emit: Callable[[Note], None]) -> JobConte
 def returned(result: Any, job: JobContext, limit_bytes: int = MOST_RESULT_BYTES) -> Verdict:
     """Return the verdict on a processor that returned: its result must be JSON, its outputs must be there."""
     try:
-        size_bytes = len(json.dumps(result, allow_nan=False, ensure_ascii=False).encode())
-    except (TypeError, ValueError) as error:
-        return Refused("invalid_result", plain_text(f"the processor returned what is not JSON: {error}"))
+        text = json.dumps(result, allow_nan=False, ensure_ascii=False)
+        size_bytes = len(text.encode())
+        if size_bytes <= limit_bytes:
+            result = _read_back(text)
+    except Exception as error:  # noqa: BLE001 - the classes of what it returned may raise anything
+        return Refused("invalid_result", f"the processor returned what is not JSON: {plain_text(error)}")
     if size_bytes > limit_bytes:
         sizes = f"{size_bytes} bytes of JSON, and at most {limit_bytes} are kept (FILEMILL_MAX_RESULT_BYTES)"
         return Refused("result_too_large", f"the result has {sizes}; write it to an output file instead")
-    if _is_too_deep(result):
-        return Refused("invalid_result", "the processor returned what is nested too deep: 240 levels can be shown")
     for output in job.outputs:
         if output.path.is_symlink() or not output.path.is_file():
             return Refused("missing_output", f"the processor named the output {output.name!r} and did not write it")
     return Returned(result, tuple(job.outputs))
 
 
-def _is_too_deep(result: Any) -> bool:
-    """Whether no answer could hold it: pydantic gives up at 255 levels, of which a page of jobs takes some."""
-    for _ in range(14):
-        result = [result]
+def _read_back(text: str) -> Any:
+    """Return the value of a JSON text that was written here, as whoever asks for the job will see it.
+
+    Raises:
+        ValueError: that is not what was written, or nested too deep for those who are to read it.
+    """
     try:
-        to_json(result)
+        value = from_json(text, cache_strings="none")
     except ValueError:
-        return True
-    return False
+        raise ValueError(f"it is nested deeper than {MAX_NESTING} levels") from None
+    if json.dumps(value, ensure_ascii=False) != text:
+        json.loads(text, object_pairs_hook=_distinct)
+        raise ValueError("it reads back as something else")
+    return value
 
 
-def verdict_of(error: Exception) -> Verdict:
-    """Return the verdict on a processor that raised."""
+def _distinct(pairs: list[tuple[str, Any]]) -> None:
+    keys = sorted(key for key, _ in pairs)
+    for one, next_one in itertools.pairwise(keys):
+        if one == next_one:
+            raise ValueError(f"two keys of a dictionary become the same text, {one!r}")
+
+
+def verdict_of(error: BaseException) -> Verdict:
+    """Return the verdict on a processor that raised, whatever that is."""
+    try:
+        return _verdict_of(error)
+    except BaseException:  # noqa: BLE001 - its parts may raise, too
+        return Broke("failed", f"the processor raised {type(error).__name__}, which cannot be shown")
+
+
+def _verdict_of(error: BaseException) -> Verdict:
     match error:
         case Fail():
             return Refused(plain_text(error.code, MAX_CODE_CHARS), plain_text(error))
         case Snooze():
-            return Postponed(error.delay_s)
+            return Postponed(float(error.delay_s))
         case Retry():
-            return Broke("failed", plain_text(error), delay_s=error.delay_s)
-        case _:
+            delay_s = error.delay_s
+            return Broke("failed", plain_text(error), delay_s=None if delay_s is None else float(delay_s))
+        case Exception():
             trace = plain_text("".join(traceback.format_exception(error))[-MAX_TRACE_CHARS:], MAX_TRACE_CHARS)
             sentence = plain_text(f"{type(error).__name__}: {plain_text(error)}")
             return Broke("failed", sentence, facts={"traceback": trace})
+        case _:  # such as SystemExit
+            return Broke("failed", plain_text(f"the processor raised {type(error).__name__}: {plain_text(error)}"))
 
 
 def plain_text(said: object, limit: int = MAX_MESSAGE_CHARS) -> str:
     """Return the start of what a processor said, as text that can be stored: a file name may hold any bytes."""
     try:
         text = str(said)
-    except Exception:  # noqa: BLE001 - a `__str__` may raise whatever it likes
+    except BaseException:  # noqa: BLE001 - a `__str__` may raise whatever it likes
         text = f"<{type(said).__name__}>"
     return text[:limit].encode(errors="replace").decode()
 
@@ -237,10 +269,20 @@ def plain_text(said: object, limit: int = MAX_MESSAGE_CHARS) -> str:
 def plain_fields(fields: dict[str, Any], limit: int) -> dict[str, Any]:
     """Return the fields of a log line as JSON can hold them: what is not JSON as its `repr`, and nothing too large."""
     try:
-        text = json.dumps(fields, default=ascii, allow_nan=False)
-    except (TypeError, ValueError, RecursionError):
-        text = json.dumps({name: ascii(value) for name, value in fields.items()})
-    return json.loads(text) if len(text) <= limit and "\\ud" not in text else {"cut": True}
+        text = json.dumps(fields, default=_spelled_out, allow_nan=False, ensure_ascii=False)
+        plain = _read_back(text) if len(text.encode()) <= limit else {"cut": True}
+    except UnicodeEncodeError:  # half a surrogate pair
+        plain = {"cut": True}
+    except BaseException:  # noqa: BLE001 - the classes of the values may raise anything
+        plain = {plain_text(name): _spelled_out(value) for name, value in fields.items()}
+    return plain if len(json.dumps(plain)) <= limit else {"cut": True}
+
+
+def _spelled_out(value: object) -> str:
+    try:
+        return ascii(value)
+    except BaseException:  # noqa: BLE001 - as `str` above
+        return f"<{type(value).__name__}>"
 
 
 def timed_out(timeout_s: float) -> Broke:

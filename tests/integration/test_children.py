@@ -173,7 +173,7 @@ async def test_an_exception_comes_with_its_traceback(runner, assign):
         ("object", "invalid_result"),
         ("nan", "invalid_result"),
         ("surrogate", "invalid_result"),
-        ("deep", "failed"),
+        ("deep", "invalid_result"),
         ("large", "result_too_large"),
     ],
 )

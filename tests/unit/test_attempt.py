@@ -8,7 +8,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from service.worker.attempt import Attempt
-from service.worker.runner import Returned
+from service.worker.runner import Broke, Returned
 
 STOP_LIMIT_S = 0.05
 
@@ -96,3 +96,45 @@ async def test_a_wait_that_is_cancelled_can_be_taken_up_again():
     attempt.stop()
     await attempt.ended()
     assert attempt.verdict() == Returned("in time")
+
+
+@pytest.mark.parametrize("cancelled_by", ["itself", "another"])
+async def test_one_that_nobody_told_to_stop_has_failed_when_code_on_the_loop_cancels_it(cancelled_by):
+    tasks: list[Any] = []
+
+    async def run():
+        tasks.append(asyncio.current_task())
+        if cancelled_by == "itself":
+            tasks[0].cancel()
+        await asyncio.Event().wait()
+
+    attempt = Attempt(run(), STOP_LIMIT_S)
+    if cancelled_by == "another":
+        await asyncio.sleep(0)
+        tasks[0].cancel()
+    async with asyncio.timeout(20):
+        await attempt.ended()
+    assert not attempt.was_stopped
+    assert attempt.verdict() == Broke("failed", "the attempt was cancelled by code on the event loop")
+
+
+@pytest.mark.parametrize("farewell", [SystemExit, KeyboardInterrupt, ValueError])
+async def test_one_that_is_ended_by_force_may_raise_what_it_likes(farewell):
+    begun = asyncio.Event()
+
+    async def run():
+        begun.set()
+        while True:
+            try:
+                await asyncio.Event().wait()
+            except GeneratorExit:
+                raise farewell from None
+            except asyncio.CancelledError:
+                continue
+
+    attempt = Attempt(run(), STOP_LIMIT_S)
+    await begun.wait()
+    attempt.stop()
+    async with asyncio.timeout(20):
+        await attempt.ended()
+    assert attempt.is_given_up

@@ -12,6 +12,7 @@ import pytest
 
 from service import Depends, JobContext, processor
 from service.processors.calling import acall, call
+from service.worker.runner import Assignment, LoopRunner
 
 
 @pytest.fixture
@@ -233,6 +234,63 @@ async def test_a_factory_that_is_cancelled_in_its_thread_is_closed(job):
 
 
 # ---- what cannot be
+
+
+async def exits_in_a_coroutine() -> str:
+    raise SystemExit(3)
+
+
+def exits() -> str:
+    raise SystemExit(3)
+
+
+def exits_before() -> Iterator[str]:
+    yield exits()
+
+
+def exits_after() -> Iterator[str]:
+    try:
+        yield ""
+    finally:
+        raise SystemExit(3)
+
+
+async def exits_before_on_the_loop() -> AsyncIterator[str]:
+    yield exits()
+
+
+async def exits_after_on_the_loop() -> AsyncIterator[str]:
+    try:
+        yield ""
+    finally:
+        raise SystemExit(3)
+
+
+def cancels() -> str:
+    raise asyncio.CancelledError
+
+
+def stops() -> str:
+    raise StopIteration
+
+
+@pytest.mark.parametrize(
+    "factory",
+    [
+        exits, exits_in_a_coroutine, exits_before, exits_after, exits_before_on_the_loop, exits_after_on_the_loop,
+        cancels, stops,
+    ],
+)  # fmt: skip
+async def test_whatever_a_factory_raises_is_the_verdict_of_the_attempt_on_the_loop(job, tmp_path, factory):
+    @processor("t.one", min_files=0)
+    async def one(job: JobContext, given: Annotated[str, Depends(factory)]) -> None:
+        pass
+
+    assignment = Assignment("job-1", 1, 1, one, {}, {}, (), tmp_path, 60)
+    async with asyncio.timeout(20):
+        verdict: Any = await LoopRunner().run(assignment, job.emit)
+    expected = {cancels: "the processor raised CancelledError: ", stops: "RuntimeError: coroutine raised StopIteration"}
+    assert verdict.message == expected.get(factory, "the processor raised SystemExit: 3")
 
 
 def lacking(name: str) -> str:

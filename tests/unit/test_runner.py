@@ -19,6 +19,7 @@ from service.worker.runner import (
     Returned,
     _LoopNotes,
     context_of,
+    plain_fields,
     returned,
     timed_out,
     verdict_of,
@@ -106,6 +107,65 @@ async def test_cancellation_passes_through(assign):
     await runner.aclose()
 
 
+class _OwnError(BaseException):
+    """Is no Exception."""
+
+
+class _UnspeakableError(BaseException):
+    """Raises whatever is done with it."""
+
+    def __str__(self) -> str:
+        raise SystemExit(9)
+
+    __repr__ = __str__
+
+
+@pytest.mark.parametrize(
+    ("error", "message"),
+    [
+        (SystemExit(3), "the processor raised SystemExit: 3"),
+        (KeyboardInterrupt(), "the processor raised KeyboardInterrupt: "),
+        (GeneratorExit(), "the processor raised GeneratorExit: "),
+        (asyncio.CancelledError(), "the processor raised CancelledError: "),
+        (_OwnError("why"), "the processor raised _OwnError: why"),
+        (_UnspeakableError(), "the processor raised _UnspeakableError: <_UnspeakableError>"),
+        (
+            BaseExceptionGroup("two", [SystemExit(1), ValueError("b")]),
+            "the processor raised BaseExceptionGroup: two (2 sub-exceptions)",
+        ),
+        (StopIteration(1), "RuntimeError: coroutine raised StopIteration"),
+    ],
+    ids=lambda value: type(value).__name__,
+)
+async def test_whatever_a_processor_raises_is_its_verdict(assign, error, message):
+    async def function(_job: JobContext) -> None:
+        await asyncio.sleep(0)
+        raise error
+
+    verdict: Any = await LoopRunner().run(assign(function), ignore)
+    assert (type(verdict), verdict.code, verdict.message) == (Broke, "failed", message)
+
+
+async def test_the_end_of_a_task_that_the_processor_has_cancelled_is_its_own_failure(assign):
+    async def function(_job: JobContext) -> None:
+        task = asyncio.create_task(asyncio.sleep(3600))
+        task.cancel()
+        await task
+
+    verdict: Any = await LoopRunner().run(assign(function), ignore)
+    assert verdict == Broke("failed", "the processor raised CancelledError: ")
+
+
+async def test_what_the_clean_up_of_a_processor_raises_when_its_time_is_over_changes_nothing(assign):
+    async def function(_job: JobContext) -> None:
+        try:
+            await asyncio.Event().wait()
+        finally:
+            raise SystemExit
+
+    assert await LoopRunner().run(assign(function, timeout_s=0.01), ignore) == timed_out(0.01)
+
+
 async def test_progress_that_is_no_number_costs_nothing(assign):
     async def function(job: JobContext) -> str:
         job.progress(math.nan, "so far")
@@ -172,22 +232,62 @@ def test_a_result_that_is_not_json_is_refused(assign, result):
     assert verdict.code == "invalid_result"
 
 
+def nested(levels: int) -> list[Any]:
+    value: list[Any] = []
+    for _ in range(levels - 1):
+        value = [value]
+    return value
+
+
+class _Exits(dict[str, int]):
+    """Raises what is no error of JSON."""
+
+    def items(self) -> Any:
+        raise KeyError("no")
+
+
+@pytest.mark.parametrize(
+    ("result", "reason"),
+    [
+        (nested(5000), "deep"),
+        (nested(300), "it is nested deeper than 200 levels"),
+        ({1: "a", "1": "b"}, "two keys of a dictionary become the same text, '1'"),
+        ([{"x": {None: 1, "null": 2}}], "two keys of a dictionary become the same text, 'null'"),
+        ({True: 1, "é": {"true": 1, 1.5: 2, "1.5": 3}}, "two keys of a dictionary become the same text, '1.5'"),
+        (_Exits(a=1), "no"),
+        (10**5000, "limit"),
+    ],
+    ids=["deep", "too deep", "keys", "keys within", "keys deep within", "own class", "digits"],
+)
+def test_a_result_that_would_not_come_back_as_it_was_is_refused_for_good(assign, result, reason):
+    verdict: Any = returned(result, context_of(assign(_nothing), ignore))
+    assert (type(verdict), verdict.code) == (Refused, "invalid_result")
+    assert verdict.message.startswith("the processor returned what is not JSON: ")
+    assert reason in verdict.message or reason == "deep"
+
+
+def test_a_result_is_kept_as_it_was_when_it_was_returned(assign):
+    result = {"a": (1, [2.5, -0.0, 1e300, 2**70]), 3: {"é": "\u2028😀"}}
+    verdict: Any = returned(result, context_of(assign(_nothing), ignore))
+    result["a"] = "changed by a task that was left running"
+    assert verdict.result == {"a": [1, [2.5, -0.0, 1e300, 2**70]], "3": {"é": "\u2028😀"}}
+
+
+def test_fields_of_a_log_line_lose_nothing_whatever_they_are():
+    fields = {"keys": {1: "a", "1": "b"}, "odd": _UnspeakableError(), "deep": 1, "smile": "😀"}
+    assert plain_fields({"deep": nested(5000)}, 100) in ({"cut": True}, {"deep": "<list>"})
+    kept = {"keys": "{1: 'a', '1': 'b'}", "odd": "<_UnspeakableError>", "deep": "1", "smile": "'\\U0001f600'"}
+    assert plain_fields(fields, 1000) == kept
+    assert plain_fields({"smile": "😀"}, 1000) == {"smile": "😀"}
+
+
 @pytest.mark.parametrize("result", [None, 1, 1.5, "é", [1, {"a": None}], {"a": [True]}])
 def test_a_result_that_is_json_is_returned(assign, result):
     assert returned(result, context_of(assign(_nothing), ignore)) == Returned(result)
 
 
-def test_a_result_that_is_nested_too_deep_for_any_answer_is_refused(assign):
-    def nested(levels):
-        value: Any = 1
-        for _ in range(levels):
-            value = [value]
-        return value
-
-    job = context_of(assign(_nothing), ignore)
-    assert returned(nested(240), job) == Returned(nested(240))
-    verdict: Any = returned(nested(300), job)
-    assert (verdict.code, "240 levels" in verdict.message) == ("invalid_result", True)
+def test_a_result_may_be_nested_as_deep_as_params(assign):
+    assert returned(nested(190), context_of(assign(_nothing), ignore)) == Returned(nested(190))
 
 
 def test_an_output_must_be_a_file_and_no_link(assign, tmp_path):

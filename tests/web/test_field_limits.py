@@ -92,7 +92,7 @@ async def test_nesting_of_any_depth_is_refused_with_a_sentence(client, field, no
 
 
 async def test_a_result_of_the_deepest_kind_is_shown_and_no_list_breaks(client, submit, finished):
-    deepest = await finished(await submit(processor="t.deep", params={"levels": 240}))
+    deepest = await finished(await submit(processor="t.deep", params={"levels": 190}))
     refused = await finished(await submit(processor="t.deep", params={"levels": 300}))
     assert (deepest["state"], refused["error"]["code"]) == ("succeeded", "invalid_result")
     for query in ("", "?limit=500", "?fields=result"):

@@ -1,0 +1,65 @@
+"""Tasks that the service cannot do without: whatever ends one, another takes its place, and the log says so."""
+
+import asyncio
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+import structlog
+
+log = structlog.get_logger()
+
+PAUSE_S = 0.1  # so that one that always ends at once does not keep the loop from others
+
+
+class LastingTask:
+    """Runs `work` as a task, and begins it anew whenever it ends before `may_end` allows it.
+
+    Code that shares the event loop can cancel any task. What watches over this one is no task, but a callback.
+    """
+
+    def __init__(self, work: Callable[[], Coroutine[Any, Any, None]], name: str, may_end: Callable[[], bool]) -> None:
+        self._work = work
+        self._name = name
+        self._may_end = may_end
+        self._loop = asyncio.get_running_loop()
+        self._again: asyncio.TimerHandle | None = None
+        self._over = asyncio.Event()
+        self._begin()
+
+    @property
+    def is_running(self) -> bool:
+        """Whether it is at work."""
+        return not self.task.done()
+
+    @property
+    def is_lost(self) -> bool:
+        """Whether it has ended before it should, and could not be begun anew."""
+        return self.task.done() and self._again is None and not self._over.is_set()
+
+    def stop(self) -> None:
+        """End it; `may_end` must allow that by now."""
+        if self._again is not None:
+            self._again.cancel()
+            self._over.set()
+        self.task.cancel()
+
+    async def ended(self) -> None:
+        """Return when it has ended for good."""
+        await self._over.wait()
+
+    def _begin(self) -> None:
+        self._again = None
+        self.task = self._loop.create_task(self._work(), name=self._name)
+        self.task.add_done_callback(self._on_end)
+
+    def _on_end(self, task: asyncio.Task[None]) -> None:
+        error = None if task.cancelled() else task.exception()
+        if self._may_end():
+            self._over.set()
+            return
+        reason = "it was cancelled" if task.cancelled() else "it failed" if error else "it returned"
+        log.error("a task ended that must not, and is begun anew", task=self._name, reason=reason, exc_info=error)
+        self._begin_soon()
+
+    def _begin_soon(self) -> None:
+        self._again = self._loop.call_later(PAUSE_S, self._begin)

@@ -1,0 +1,54 @@
+"""The event loop of the server, which goes on whatever the code of processors does that runs on it.
+
+asyncio and uvloop let SystemExit and KeyboardInterrupt pass from any callback or task out of the loop itself, so
+that `sys.exit` ends a program. Where the code of others runs, that must not be the end of the server: see `run_to_end`.
+
+`asyncio.all_tasks` would hand that code the tasks of the server, to be cancelled: see `hide_own_tasks`.
+"""
+
+import asyncio
+from collections.abc import Coroutine
+from contextvars import ContextVar
+from typing import Any, TypeVar
+from weakref import WeakSet
+
+import structlog
+
+log = structlog.get_logger()
+
+T = TypeVar("T")
+
+runs_user_code: ContextVar[bool] = ContextVar("runs_user_code", default=False)  # in a task, and all that it starts
+
+
+def run_to_end(loop: asyncio.AbstractEventLoop, work: Coroutine[Any, Any, T]) -> T:
+    """Run `work` on the loop to its end, and take the loop up again whenever something else makes it stop.
+
+    Nothing is lost by that: the loop keeps what was ready to run.
+    """
+    main = loop.create_task(work, name="main")
+    hidden = hide_own_tasks(loop)
+    while not main.done() and not loop.is_closed():
+        try:
+            loop.run_until_complete(main)
+        except BaseException:  # a RuntimeError is that of `loop.stop()`
+            if not main.done():
+                log.exception("code on the event loop would have ended the server, which goes on")
+    for task in hidden:
+        asyncio._register_task(task)  # noqa: SLF001 - documented; whoever closes the loop is to end what is left
+    return main.result()
+
+
+def hide_own_tasks(loop: asyncio.AbstractEventLoop) -> WeakSet[asyncio.Task[Any]]:
+    """Keep the tasks that are made from now on from `asyncio.all_tasks`, but those of user code; return them."""
+    hidden: WeakSet[asyncio.Task[Any]] = WeakSet()
+
+    def make(loop: asyncio.AbstractEventLoop, work: Any, **options: Any) -> asyncio.Task[Any]:
+        task = asyncio.Task(work, loop=loop, **options)
+        if not runs_user_code.get():
+            asyncio._unregister_task(task)  # noqa: SLF001 - documented
+            hidden.add(task)
+        return task
+
+    loop.set_task_factory(make)
+    return hidden

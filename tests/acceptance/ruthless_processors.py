@@ -1,0 +1,87 @@
+"""Processors on the event loop that do what would end a program."""
+
+import asyncio
+import signal
+import sys
+import time
+from pathlib import Path
+
+from service import JobContext, processor
+
+
+async def _exit() -> None:
+    sys.exit(4)
+
+
+@processor("ruthless.exit", min_files=0)
+async def leave(job: JobContext) -> None:  # noqa: ARG001 - every processor has it
+    """End the program."""
+    sys.exit(3)
+
+
+@processor("ruthless.callback", min_files=0)
+async def leave_later(job: JobContext) -> str:  # noqa: ARG001
+    """End the program from a callback, from a task that is awaited by nobody, and by a keyboard that is not there."""
+    loop = asyncio.get_running_loop()
+    left = loop.create_task(_exit())
+    loop.call_soon(sys.exit, 5)
+    loop.call_soon(signal.default_int_handler, signal.SIGINT, None)
+    await asyncio.wait([left])
+    return "unharmed"
+
+
+@processor("ruthless.stop", min_files=0)
+async def stop(job: JobContext) -> str:  # noqa: ARG001
+    """Stop the loop."""
+    asyncio.get_running_loop().stop()
+    await asyncio.sleep(0)
+    return "unharmed"
+
+
+@processor("ruthless.close", min_files=0)
+async def close(job: JobContext) -> None:  # noqa: ARG001
+    """Close the loop."""
+    asyncio.get_running_loop().close()
+
+
+@processor("ruthless.cancel", min_files=0)
+async def cancel(job: JobContext) -> int:  # noqa: ARG001
+    """Cancel every task that can be found, and say how many were not this one's."""
+    own = asyncio.create_task(asyncio.sleep(60))
+    found = asyncio.all_tasks() - {asyncio.current_task()}
+    for task in found:
+        task.cancel()
+    await asyncio.wait([own])
+    return len(found)
+
+
+@processor("ruthless.signals", min_files=0)
+async def take_signals(job: JobContext) -> str:  # noqa: ARG001
+    """Take the signals that stop a server."""
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    asyncio.get_running_loop().add_signal_handler(signal.SIGINT, print)
+    return "taken"
+
+
+@processor("ruthless.none", min_files=0)
+async def be_kind(job: JobContext) -> str:  # noqa: ARG001
+    """Do nothing of that."""
+    return "well"
+
+
+@processor("ruthless.go", min_files=0)
+def wait_in_a_child(job: JobContext, told: str, go: str) -> str:  # noqa: ARG001
+    """Say that it runs, wait for a file, and end."""
+    Path(told).touch()
+    while not Path(go).exists():
+        time.sleep(0.01)
+    Path(told).unlink()
+    return "done"
+
+
+@processor("ruthless.go_on_loop", min_files=0)
+async def wait_on_the_loop(job: JobContext, told: str, nap_s: float) -> str:  # noqa: ARG001
+    """Say that it runs, sleep for less than its limit, and end."""
+    await asyncio.to_thread(Path(told).touch)
+    await asyncio.sleep(nap_s)
+    return "done"
