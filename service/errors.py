@@ -288,6 +288,13 @@ class DatabaseUnavailableError(FilemillError):
     http_status = 503
 
 
+class NotWorkingError(FilemillError):
+    """The server runs no more jobs until it is started anew."""
+
+    code = "not_working"
+    http_status = 503
+
+
 class ShuttingDownError(FilemillError):
     """The server is stopping."""
 

@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Iterat
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack, aclosing, asynccontextmanager, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from service.clock import Clock, SystemClock
 from service.errors import DatabaseUnavailableError, FilemillError, StartError
 from service.intake.receive import Receiver
 from service.intake.submit import Intake
+from service.lasting import LastingTask
 from service.meters import Meters
 from service.ownership import owned
 from service.processors.registry import Registry, load_registry
@@ -40,7 +42,7 @@ from service.worker.ledger import Ledger
 from service.worker.periodic import every
 from service.worker.pool import Pool
 from service.worker.pruner import Pruner
-from service.worker.rescuer import Rescuer
+from service.worker.rescuer import LOOK_S, LostJobs, Rescuer
 from service.worker.runner import LoopRunner, Runner
 from service.worker.stager import TICK_S, Stager
 from service.worker.watchdog import LoopWatchdog
@@ -70,6 +72,12 @@ class Runtime:
     meters: Meters
     let_go: Callable[[], None]
     put_back: Callable[[], int]  # jobs that ran, or were about to, when it was told to stop; known once it has stopped
+    is_writing: Callable[[], bool]
+
+    @property
+    def is_able(self) -> bool:
+        """Whether it can still do its duty; if not, only another start helps."""
+        return self.is_writing() and not self.pool.is_lost
 
     def begin_stop(self) -> None:
         """Claim no more, and let go the clients that wait for a job. Called again, wait for no job either."""
@@ -114,6 +122,7 @@ async def open_runtime(settings: Settings, clock: Clock | None = None) -> AsyncI
             meters=meters,
             let_go=store.let_go,
             put_back=lambda: workers.ledger.put_back,
+            is_writing=store.is_writing,
         )
 
 
@@ -179,23 +188,47 @@ async def _open_workers(ground: _Ground, registry: Registry) -> AsyncIterator[_W
         executor = Executor(ledger, storage, registry, runners, work=ground.work.path, settings=settings)
         stack.push_async_callback(_release, ledger, jobs, boot_id, clock)
         pool = await stack.enter_async_context(Pool(consumers, queue, executor, settings.shutdown_grace_s))
-        duties = _background(
-            ground.store.feed.run(),
-            measure_lag(ground.meters, clock),
-            stager.feed(),
-            every(TICK_S, stager.tick),
-            every(_CLEAR_S, executor.clear),
-            every(settings.prune_interval_s, pruner.prune),
-            _sweep(pruner, boot_id, storage.incoming, ground.work),
-            _warn_of_strangers(ground.store.stats, registry),
+        duties = _duties(
+            ground.store.feed.run,
+            partial(measure_lag, ground.meters, clock),
+            stager.feed,
+            partial(every, TICK_S, stager.tick),
+            partial(every, _CLEAR_S, executor.clear),
+            partial(every, LOOK_S, LostJobs(jobs, executor, boot_id).look),
+            partial(every, settings.prune_interval_s, pruner.prune),
+        )
+        errands = _background(
+            _sweep(pruner, boot_id, storage.incoming, ground.work), _warn_of_strangers(ground.store.stats, registry)
         )
         await stack.enter_async_context(duties)
+        await stack.enter_async_context(errands)
         yield _Workers(queue, ledger, executor, pool)
 
 
 @asynccontextmanager
+async def _duties(*duties: Callable[[], Coroutine[Any, Any, None]]) -> AsyncIterator[None]:
+    """Keep up duties that have no end beside the body, and end them with it."""
+    is_over = asyncio.Event()
+    tasks = [LastingTask(duty, _name_of(duty), is_over.is_set) for duty in duties]
+    try:
+        yield
+    finally:
+        is_over.set()
+        for task in tasks:
+            task.stop()
+        await asyncio.gather(*(task.ended() for task in tasks))
+
+
+def _name_of(duty: Callable[..., Any]) -> str:
+    """Return the name of a function, or of the last one that is handed to another."""
+    while isinstance(duty, partial):
+        duty = next(filter(callable, reversed(duty.args)), duty.func)
+    return getattr(duty, "__qualname__", repr(duty))
+
+
+@asynccontextmanager
 async def _background(*duties: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
-    """Run the duties beside the body, and end them with it."""
+    """Run what is done once beside the body, and end it with the body."""
     tasks = [asyncio.create_task(duty, name=getattr(duty, "__qualname__", None)) for duty in duties]
     for task in tasks:
         task.add_done_callback(_log_failure)

@@ -112,6 +112,7 @@ class Feed:
 
     async def run(self) -> None:
         """Hand on what is committed, for ever; nothing is read while nobody listens."""
+        self._committed.set()  # whoever did this before may have been ended in the middle
         while True:
             await self._committed.wait()
             self._committed.clear()

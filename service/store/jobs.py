@@ -164,6 +164,14 @@ class Jobs:
                 )
             ).first()
 
+    async def list_running(self, worker_id: str) -> set[tuple[str, int]]:
+        """Return the ids of the jobs that this worker has, each with its attempt."""
+        async with self._database.session() as session:
+            rows = await session.exec(
+                select(Job.id, Job.attempt).where(in_state(State.RUNNING), col(Job.worker_id) == worker_id)
+            )
+            return {(job_id, attempt) for job_id, attempt in rows}
+
     async def list_expired(self, before: datetime, limit: int) -> list[str]:
         """Return ids of jobs that finished before this moment, the oldest first."""
         async with self._database.session() as session:

@@ -30,6 +30,7 @@ class Store:
     stats: Stats
     changes: Changes
     feed: Feed
+    is_writing: Callable[[], bool]
 
     def let_go(self) -> None:
         """Let go all who wait for a job, or listen: the server stops."""
@@ -62,7 +63,12 @@ async def open_store(
     try:
         async with Writer(database.writes, committed) as writer:
             store = Store(
-                Jobs(database, writer, changes), Files(database, writer), Stats(database, clock), changes, feed
+                Jobs(database, writer, changes),
+                Files(database, writer),
+                Stats(database, clock),
+                changes,
+                feed,
+                lambda: not writer.is_lost,
             )
             try:
                 yield store

@@ -18,6 +18,7 @@ import itertools
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from operator import attrgetter
 from typing import Any, Self, TypeVar
 
@@ -26,6 +27,7 @@ from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import DBAPIError, IntegrityError
 
 from service.errors import DatabaseUnavailableError, FilemillError, ShuttingDownError
+from service.lasting import LastingTask
 
 log = structlog.get_logger()
 
@@ -79,13 +81,18 @@ class Writer:
         self._waiting: list[_Write] = []
         self._wake = asyncio.Event()
         self._closing = False
-        self._task: asyncio.Task[None] | None = None
+        self._task: LastingTask | None = None
         self.commits = 0
         self.writes = 0
 
     async def __aenter__(self) -> Self:
-        self._task = asyncio.create_task(self._run(), name="writer")
+        self._task = LastingTask(self._run, "writer", lambda: self._closing and not self._waiting)
         return self
+
+    @property
+    def is_lost(self) -> bool:
+        """Whether nothing can be written any more."""
+        return self._task is not None and self._task.is_lost
 
     async def __aexit__(self, *_: object) -> None:
         """Write what still waits, then stop."""
@@ -93,7 +100,7 @@ class Writer:
         self._wake.set()
         try:
             if self._task is not None:
-                await self._task
+                await self._task.ended()
         finally:
             await asyncio.get_running_loop().run_in_executor(self._thread, self._connection.close)
             self._thread.shutdown()
@@ -118,6 +125,7 @@ class Writer:
 
     async def _run(self) -> None:
         loop = asyncio.get_running_loop()
+        self._wake.set()  # one that was ended before may have left something
         while not (self._closing and not self._waiting):
             await self._wake.wait()
             self._wake.clear()
@@ -125,12 +133,16 @@ class Writer:
             while self._waiting:
                 batch, self._waiting = self._waiting[:MAX_BATCH], self._waiting[MAX_BATCH:]
                 batch.sort(key=attrgetter("last"))  # what came first stays first
-                committed = await loop.run_in_executor(self._thread, _commit, self._connection, batch)
-                for write in batch:
-                    write.tell()
-                self._count(committed)
+                committing = loop.run_in_executor(self._thread, _commit, self._connection, batch)
+                committing.add_done_callback(partial(self._tell, batch))
+                await asyncio.shield(committing)  # whoever ends this task: those who wait are told
 
-    def _count(self, committed: int) -> None:
+    def _tell(self, batch: list["_Write"], committing: asyncio.Future[int]) -> None:
+        if (error := committing.exception()) is not None:
+            _fail(batch, DatabaseUnavailableError(f"the transaction could not be run: {error!r}"))
+        for write in batch:
+            write.tell()
+        committed = 0 if error else committing.result()
         self.commits += committed > 0
         self.writes += committed
         try:

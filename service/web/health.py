@@ -7,10 +7,11 @@ from typing import Annotated, Literal
 from fastapi import APIRouter, Depends, Request, Response
 from pydantic import BaseModel, Field
 
-from service.errors import FilemillError
+from service.errors import FilemillError, NotWorkingError
 from service.runtime import Runtime
 from service.web.problems import problem_responses
 from service.web.requests import Service
+from service.worker.pool import Pool
 
 router = APIRouter(tags=["health"])
 
@@ -19,7 +20,7 @@ PATIENCE_S = 1.5
 
 
 class Alive(BaseModel):
-    """The process answers."""
+    """The process answers, and can do its duty."""
 
     status: Literal["ok"] = "ok"
 
@@ -54,9 +55,11 @@ async def _trials_of(request: Request) -> Trials:
     return trials
 
 
-@router.get("/livez", responses=problem_responses())
-async def live() -> Alive:
-    """Say that the process answers."""
+@router.get("/livez", responses=problem_responses(NotWorkingError))
+async def live(service: Service) -> Alive:
+    """Say that the process answers, and that there is somebody in it to run jobs, or will be in a moment."""
+    if not service.is_able:
+        raise NotWorkingError("consumers or the writer of the database have ended, and could not be begun anew")
     return Alive()
 
 
@@ -69,11 +72,17 @@ async def ready(response: Response, service: Service, trials: Annotated[Trials, 
 
     The database and the disk are tried at most once a second; a trial that takes longer than 1.5 s has failed.
     """
-    checks = {**await trials.find(service), "workers": "ok" if service.pool.is_alive else "not running"}
+    checks = {**await trials.find(service), "workers": _workers(service.pool)}
     if all(found == "ok" for found in checks.values()):
         return Readiness(status="ok", checks=checks)
     response.status_code = 503
     return Readiness(status="unavailable", checks=checks)
+
+
+def _workers(pool: Pool) -> str:
+    if pool.is_stopping:
+        return "not running"
+    return ", ".join(f"{count} consumers of {lane} are missing" for lane, count in pool.missing().items()) or "ok"
 
 
 async def _try(trial: Awaitable[None]) -> str:

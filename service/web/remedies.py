@@ -52,6 +52,7 @@ REMEDIES = {
     "storage_full": "Try again later, when the server's disk has room again.",
     "file_changed": "Upload the file again; the server's owner should look at the disk, or restore a backup.",
     "database_unavailable": "Try again later; /readyz says when the database is back.",
+    "not_working": "Have the server started anew; its log says what ended.",
     "shutting_down": "Try again when the server has started anew.",
 }
 

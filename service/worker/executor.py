@@ -6,6 +6,7 @@ import itertools
 import os
 import shutil
 import stat
+from collections import Counter
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
@@ -20,7 +21,7 @@ from service.store.records import ClaimedJob
 from service.worker.attempt import Attempt
 from service.worker.ledger import Ledger, broken_by
 from service.worker.reporter import Reporter
-from service.worker.runner import Assignment, Broke, Refused, Returned, Runner, Verdict, timed_out
+from service.worker.runner import Assignment, Broke, Postponed, Refused, Returned, Runner, Verdict, timed_out
 from service.worker.views import Views, inputs_of
 
 log = structlog.get_logger()
@@ -52,6 +53,8 @@ class Executor:
         self._work = work
         self._settings = settings
         self._attempts: dict[str, Attempt] = {}
+        self._claiming: Counter[str] = Counter()
+        self._unsettled: dict[str, int] = {}
         self._serial = itertools.count()
         self._leftovers: set[Path] = set()
         self._views = Views(storage)
@@ -60,6 +63,19 @@ class Executor:
     def running(self) -> int:
         """How many attempts run now."""
         return len(self._attempts)
+
+    def holds(self, job_id: str) -> bool:
+        """Whether the job is claimed, run or settled here just now."""
+        return job_id in self._attempts or job_id in self._claiming
+
+    async def free(self, job_id: str, attempt: int) -> bool:
+        """Put back a job that nobody holds, though it is this worker's; False when it was not so.
+
+        The attempt counts if it was begun.
+        """
+        freed = await self._ledger.free(job_id, attempt, counts=self._unsettled.get(job_id) == attempt)
+        self._unsettled.pop(job_id, None)
+        return freed
 
     def interrupt(self, job_id: str) -> None:
         """Stop the attempt of a job that was cancelled."""
@@ -71,18 +87,20 @@ class Executor:
 
         `when_done` is called when the processor is done, and the job is not settled yet.
         """
-        job = await self._ledger.claim(job_id)
+        job = await self._claim(job_id)
         if job is None:
             return
         reporter = self._ledger.reporter(job)
         # a number of its own: a snooze gives its attempt back, while its folder may still be on its way out
         folder = self._work / str(next(self._serial))
         attempt = self._attempts[job.id] = self._begin(job, folder, reporter)
+        self._unsettled[job.id] = job.attempt
         try:
             await attempt.ended()
             when_done()
             if not attempt.was_stopped:
-                await self._finish(job, _verdict_of(attempt, job), folder, reporter)
+                await self._finish(job, self._verdict_of(attempt, job), folder, reporter)
+            self._unsettled.pop(job.id, None)
         except asyncio.CancelledError:
             await asyncio.shield(self._release(job, attempt))
             raise
@@ -100,6 +118,15 @@ class Executor:
         await _remove(*doomed)
         self._leftovers.difference_update(folder for folder in doomed if not _is_there(folder))
 
+    async def _claim(self, job_id: str) -> ClaimedJob | None:
+        self._claiming[job_id] += 1
+        try:
+            return await self._ledger.claim(job_id)
+        finally:
+            self._claiming[job_id] -= 1
+            if not self._claiming[job_id]:
+                del self._claiming[job_id]
+
     async def _finish(self, job: ClaimedJob, verdict: Verdict, folder: Path, reporter: Reporter) -> None:
         """Settle. What a failed attempt wrote goes first: on a full disk it may be what the database waits for."""
         if not isinstance(verdict, Returned):
@@ -110,13 +137,16 @@ class Executor:
     # ---- the attempt
 
     def _begin(self, job: ClaimedJob, folder: Path, reporter: Reporter) -> Attempt:
-        processor = self._registry.find(job.processor)
-        is_child = processor is not None and processor.lane == "child"
+        is_child = self._is_child(job)
         stop_limit_s = CHILD_STOP_LIMIT_S if is_child else LOOP_STOP_LIMIT_S
         attempt = Attempt(self._run(job, folder, reporter), stop_limit_s, processor=job.processor, job_id=job.id)
         if not is_child:  # one that waits for a child has all the time
             attempt.expect_end_within(job.timeout_s)
         return attempt
+
+    def _is_child(self, job: ClaimedJob) -> bool:
+        processor = self._registry.find(job.processor)
+        return processor is not None and processor.lane == "child"
 
     async def _run(self, job: ClaimedJob, folder: Path, reporter: Reporter) -> Verdict:
         processor = self._registry.find(job.processor)
@@ -154,17 +184,19 @@ class Executor:
         attempt.stop()
         await attempt.ended()
         await self._ledger.release(job)
+        self._unsettled.pop(job.id, None)
 
-
-def _verdict_of(attempt: Attempt, job: ClaimedJob) -> Verdict:
-    """Return what the attempt came to; where the server itself failed, that it broke."""
-    if attempt.is_given_up:
-        return timed_out(job.timeout_s)
-    try:
-        return attempt.verdict()
-    except Exception as error:
-        log.exception("attempt could not be run", job_id=job.id)
-        return broken_by(error)
+    def _verdict_of(self, attempt: Attempt, job: ClaimedJob) -> Verdict:
+        """Return what the attempt came to; where the server itself failed, that it broke."""
+        if attempt.is_given_up:
+            return timed_out(job.timeout_s)
+        if attempt.was_cancelled_by_others and self._is_child(job):  # by an attempt on the loop: not its own fault
+            return Postponed(0)
+        try:
+            return attempt.verdict()
+        except BaseException as error:  # it is stored in a task, and concerns that task alone
+            log.exception("attempt could not be run", job_id=job.id)
+            return broken_by(error)
 
 
 def _is_there(folder: Path) -> bool:

@@ -73,6 +73,22 @@ class Ledger:
         except FilemillError as error:
             log.warning("job not released; the next start rescues it", job_id=job.id, error=error.detail)
 
+    async def free(self, job_id: str, attempt: int, *, counts: bool) -> bool:
+        """Put back a job that this worker has lost; False when it had not. What counted, and was the last, is over.
+
+        Raises:
+            DatabaseUnavailableError: the database refused.
+        """
+        now = self._clock.now()
+        if not counts:
+            return await self._jobs.settle(Settlement(job_id, self._worker_id, attempt, Move.RELEASE, now))
+        if attempt < (await self._jobs.get(job_id)).job.max_attempts:
+            return await self._jobs.settle(
+                Settlement(job_id, self._worker_id, attempt, Move.RESCUE, now, run_after=now)
+            )
+        lost = {"code": "worker_lost", "message": "the server lost the last attempt"}
+        return await self._jobs.settle(Settlement(job_id, self._worker_id, attempt, Move.GIVE_UP, now, error=lost))
+
     # ---- outputs
 
     async def _adopt(self, outputs: Sequence[OutputFile]) -> tuple[NewFile, ...]:

@@ -1,6 +1,7 @@
 """The consumers: coroutines that take jobs from the queue, a fixed number for each lane."""
 
 import asyncio
+import functools
 from collections import Counter
 from collections.abc import Mapping
 from contextlib import suppress
@@ -9,6 +10,7 @@ from typing import Any, Self
 import structlog
 
 from service.errors import FilemillError
+from service.lasting import LastingTask
 from service.queues.base import JobQueue, Ticket
 from service.worker.executor import Executor
 
@@ -23,6 +25,8 @@ class Pool:
 
     Each consumer is a place. It is free when the processor is done: a child has its next job while the outputs of the
     last one are made durable. Which job gets it is for the queue to say.
+
+    A consumer that ends in any way is replaced: see `LastingTask`.
     """
 
     def __init__(self, consumers: Mapping[str, int], queue: JobQueue, executor: Executor, grace_s: float) -> None:
@@ -35,13 +39,14 @@ class Pool:
         self._deadline_s = 0.0  # on the loop's clock; known once it stops
         self._late = asyncio.Event()
         self._idle: set[asyncio.Task[None]] = set()
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._crew: dict[str, list[LastingTask]] = {}
         self._jobs: set[asyncio.Task[None]] = set()  # those of child lanes: a consumer does not wait for their end
 
     async def __aenter__(self) -> Self:
         for lane, count in self._consumers.items():
-            for number in range(count):
-                self._tasks.add(asyncio.create_task(self._consume(lane), name=f"consumer-{lane}-{number}"))
+            work = functools.partial(self._consume, lane)
+            names = [f"consumer-{lane}-{number}" for number in range(count)]
+            self._crew[lane] = [LastingTask(work, name, self._stopping.is_set) for name in names]
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -52,11 +57,23 @@ class Pool:
             for task in late:
                 task.cancel()
             await asyncio.wait(late)
+        for one in self._all():
+            one.stop()
 
     @property
     def is_alive(self) -> bool:
         """Whether every consumer is at work."""
-        return not self._stopping.is_set() and not any(task.done() for task in self._tasks)
+        return not self._stopping.is_set() and not self.missing()
+
+    @property
+    def is_lost(self) -> bool:
+        """Whether a lane has no consumer left, and there will be none."""
+        return not self._stopping.is_set() and any(all(one.is_lost for one in crew) for crew in self._crew.values())
+
+    def missing(self) -> dict[str, int]:
+        """Return how many consumers of each lane are not at work, where there are any."""
+        counts = {lane: sum(not one.is_running for one in crew) for lane, crew in self._crew.items()}
+        return {lane: count for lane, count in counts.items() if count}
 
     @property
     def is_stopping(self) -> bool:
@@ -78,11 +95,15 @@ class Pool:
     async def _wait_out_the_grace(self) -> set[asyncio.Task[None]]:
         """Return what is still at work when the grace is over."""
         late = asyncio.create_task(self._late.wait())
-        ends: list[asyncio.Future[Any]] = [asyncio.gather(*self._tasks, *self._jobs, return_exceptions=True), late]
+        tasks = {one.task for one in self._all()} | self._jobs
+        ends: list[asyncio.Future[Any]] = [asyncio.gather(*tasks, return_exceptions=True), late]
         left_s = max(0.0, self._deadline_s - asyncio.get_running_loop().time())
         await asyncio.wait(ends, timeout=left_s, return_when=asyncio.FIRST_COMPLETED)
         late.cancel()
-        return {task for task in self._tasks | self._jobs if not task.done()}
+        return {task for task in tasks | self._jobs if not task.done()}
+
+    def _all(self) -> list[LastingTask]:
+        return [one for crew in self._crew.values() for one in crew]
 
     def occupancy(self) -> dict[str, tuple[int, int]]:
         """Return how many jobs run in each lane, and how many could."""

@@ -1,6 +1,6 @@
-"""Jobs of dead workers: whatever runs under another worker's id is taken from it.
+"""Jobs that nobody runs: those of dead workers, and those that this one has lost.
 
-A data folder has one owner, so at its start every running job belongs to a worker that is gone.
+A data folder has one owner, so at its start every running job under another worker's id belongs to one that is gone.
 
 Nobody knows which of the jobs that ran has killed it, if any. So each has lost its worker once more, and the attempt
 does not count; after `max_losses` in a row it fails. An attempt that ends by itself, also badly, begins the count
@@ -15,10 +15,12 @@ import structlog
 
 from service.clock import Clock
 from service.store.jobs import Jobs
+from service.worker.executor import Executor
 from service.worker.retry import loss_delay_s
 
 log = structlog.get_logger()
 
+LOOK_S = 5.0
 _SLICE = 500
 
 
@@ -57,3 +59,26 @@ class Rescuer:
             self._max_losses,
             lambda losses: loss_delay_s(losses, self._draw),
         )
+
+
+class LostJobs:
+    """Frees the jobs that run by the database under this worker's id, and that its executor does not hold.
+
+    It has none as long as all goes well: a consumer that was ended by force leaves one. A claim that is just being
+    committed, or a settlement, is not to be mistaken for that: what counts is what was so in two looks.
+    """
+
+    def __init__(self, jobs: Jobs, executor: Executor, worker_id: str) -> None:
+        self._jobs = jobs
+        self._executor = executor
+        self._worker_id = worker_id
+        self._seen: set[tuple[str, int]] = set()
+
+    async def look(self) -> None:
+        """Look once, and free what was lost at the look before, too."""
+        running = await self._jobs.list_running(self._worker_id)
+        lost = {one for one in running if not self._executor.holds(one[0])}
+        again, self._seen = lost & self._seen, lost - self._seen
+        for job_id, attempt in again:
+            if await self._executor.free(job_id, attempt):
+                log.error("freed a job that no consumer ran", job_id=job_id, attempt=attempt)

@@ -318,6 +318,43 @@ async def test_a_cancelled_job_is_stopped_and_stays_cancelled(bench):
     assert bench.executor.running == 0
 
 
+async def test_an_attempt_elsewhere_that_code_on_the_loop_cancels_is_put_back_and_does_not_count(bench):
+    job_id, task = await bench.begin(max_attempts=1)
+    bench.executor._attempts[job_id]._task.cancel()
+    await task
+    job = (await bench.store.jobs.get(job_id)).job
+    assert (job.state, job.attempt, job.worker_id) == (State.QUEUED, 0, None)
+
+
+@step
+async def cancel_itself(_job: JobContext) -> None:
+    task = asyncio.current_task()
+    assert task is not None
+    task.cancel()
+    await asyncio.sleep(3600)
+
+
+@step
+async def await_what_it_cancelled(_job: JobContext) -> None:
+    task = asyncio.create_task(asyncio.sleep(3600))
+    task.cancel()
+    await task
+
+
+@step
+async def leave(_job: JobContext) -> None:
+    raise SystemExit(3)
+
+
+@pytest.mark.parametrize("step", ["cancel_itself", "await_what_it_cancelled", "leave"])
+async def test_an_attempt_that_ends_itself_has_failed_and_counts(bench, step):
+    async with asyncio.timeout(20):
+        job_id = await bench.execute(on_loop, step, max_attempts=1)
+    job = (await bench.store.jobs.get(job_id)).job
+    assert (job.state, job.attempt, job.error["code"]) == (State.FAILED, 1, "failed")
+    assert not bench.executor.holds(job_id)
+
+
 async def test_to_interrupt_a_job_that_does_not_run_here_does_nothing(bench):
     bench.executor.interrupt("none")
     assert bench.executor.running == 0

@@ -1,12 +1,19 @@
-"""Jobs of dead workers."""
+"""Jobs of dead workers, and those that this one has lost."""
+
+import asyncio
 
 import pytest
 from structlog.testing import capture_logs
 
 from service.states import State
 from service.store.records import Claim
-from service.worker.rescuer import Rescuer
-from tests.integration.stores import at
+from service.worker.ledger import Ledger
+from service.worker.rescuer import LostJobs, Rescuer
+from service.worker.runner import Returned
+from tests.integration import test_executor
+from tests.integration.stores import WORKER, at
+
+bench = test_executor.bench
 
 
 async def test_what_a_dead_worker_ran_is_queued_again_and_the_attempt_does_not_count(store, clock):
@@ -69,3 +76,70 @@ async def test_however_many_there_are_all_are_rescued_slice_by_slice_and_it_is_s
         assert await Rescuer(store.jobs, "alive", clock).rescue() == 10
     assert store.sql("SELECT state, count(*) FROM jobs GROUP BY state") == [("failed", 5), ("queued", 5)]
     assert [line["jobs"] for line in lines] == [10]
+
+
+# ---- jobs that no consumer of this worker runs
+
+
+async def look(bench, times=1):
+    lost = LostJobs(bench.store.jobs, bench.executor, WORKER)
+    for _ in range(times):
+        await lost.look()
+
+
+async def test_a_job_that_was_claimed_and_never_begun_is_put_back_at_the_second_look(bench):
+    job = await bench.store.running(WORKER, max_attempts=1)
+    lost = LostJobs(bench.store.jobs, bench.executor, WORKER)
+    await lost.look()
+    assert await bench.store.state(job.id) is State.RUNNING
+    with capture_logs() as lines:
+        await lost.look()
+    row = (await bench.store.jobs.get(job.id)).job
+    assert (row.state, row.attempt, row.worker_id) == (State.QUEUED, 0, None)
+    assert await bench.store.reasons(job.id) == ["submit", "claim", "release"]
+    assert [(line["job_id"], line["log_level"]) for line in lines] == [(job.id, "error")]
+
+
+async def test_what_runs_here_or_elsewhere_is_no_lost_job(bench):
+    job_id, task = await bench.begin()
+    other = await bench.store.running("worker-2")
+    await look(bench, times=3)
+    assert [await bench.store.state(one) for one in (job_id, other.id)] == [State.RUNNING] * 2
+    bench.elsewhere.give(Returned("done"))
+    await task
+    assert await bench.store.state(job_id) is State.SUCCEEDED
+
+
+async def test_a_claim_that_is_being_committed_is_no_lost_job(bench, monkeypatch):
+    go, claimed = asyncio.Event(), asyncio.Event()
+
+    async def slow(claim, own=bench.store.jobs.claim):
+        won = await own(claim)
+        claimed.set()
+        await go.wait()
+        return won
+
+    monkeypatch.setattr(bench.store.jobs, "claim", slow)
+    task = asyncio.create_task(bench.execute(test_executor.on_loop, "greet"))
+    await claimed.wait()
+    await look(bench, times=3)
+    go.set()
+    assert await bench.store.reasons(await task) == ["submit", "claim", "succeed"]
+
+
+@pytest.mark.parametrize(
+    ("max_attempts", "state", "reason"), [(2, State.QUEUED, "rescue"), (1, State.FAILED, "give_up")]
+)
+async def test_an_attempt_that_was_run_and_could_not_be_settled_counts(bench, monkeypatch, max_attempts, state, reason):
+    async def break_down(*_):
+        raise SystemError("no")
+
+    with monkeypatch.context() as broken:
+        broken.setattr(Ledger, "finish", break_down)
+        job_id = await bench.store.queued(processor="t.loop", metadata={"step": "greet"}, max_attempts=max_attempts)
+        with pytest.raises(SystemError):
+            await bench.executor.execute(job_id)
+    await look(bench, times=2)
+    row = (await bench.store.jobs.get(job_id)).job
+    assert (row.state, row.attempt, row.worker_id) == (state, 1, None)
+    assert await bench.store.reasons(job_id) == ["submit", "claim", reason]

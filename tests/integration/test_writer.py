@@ -11,7 +11,9 @@ import pytest
 from sqlalchemy import Connection, event, insert, text
 from sqlalchemy.exc import IntegrityError, OperationalError
 
+from service import lasting
 from service.errors import DatabaseUnavailableError, ShuttingDownError
+from service.store import writer as writer_module
 from service.store.database import Database
 from service.store.tables import keys
 from service.store.writer import MAX_BATCH, AloneError, Writer
@@ -245,6 +247,40 @@ async def test_a_commit_that_fails_is_not_tried_again(store):
     event.remove(store.database.writes, "commit", refuse)
     assert written(store) == set()
     assert await store.writer.write(put, "c") == "put c"
+
+
+async def test_a_writer_that_is_cancelled_tells_all_who_wait_and_goes_on(store, monkeypatch):
+    monkeypatch.setattr(lasting, "PAUSE_S", 0)
+    committing, go = threading.Event(), threading.Event()
+
+    def hold(_connection: Connection, items: Sequence[str]) -> list[str]:
+        committing.set()
+        go.wait(20)
+        return [f"held {item}" for item in items]
+
+    held = asyncio.create_task(store.writer.write(hold, "a"))
+    await asyncio.to_thread(committing.wait, 20)
+    waits = asyncio.create_task(store.writer.write(put, "b"))
+    await asyncio.sleep(0)
+    (writer,) = [task for task in asyncio.all_tasks() if task.get_name() == "writer"]
+    writer.cancel()
+    await asyncio.wait([writer])
+    go.set()
+    async with asyncio.timeout(20):
+        assert [await held, await waits, await store.writer.write(put, "c")] == ["held a", "put b", "put c"]
+    assert written(store) == {"b", "c"}
+    assert not store.writer.is_lost
+
+
+async def test_a_transaction_that_breaks_down_is_told_and_the_next_one_is_run(store, monkeypatch):
+    def break_down(*_: Any) -> int:
+        raise SystemError("no")
+
+    with monkeypatch.context() as broken:
+        broken.setattr(writer_module, "_commit", break_down)
+        with pytest.raises(DatabaseUnavailableError, match="could not be run"):
+            await store.writer.write(put, "a")
+    assert await store.writer.write(put, "b") == "put b"
 
 
 async def test_a_lock_that_cannot_be_had_is_waited_for_once(store):

@@ -7,7 +7,9 @@ from typing import Any, cast
 import pytest
 from structlog.testing import capture_logs
 
+from service import lasting
 from service.errors import DatabaseUnavailableError
+from service.lasting import LastingTask
 from service.queues.memory import MemoryQueue
 from service.worker.executor import Executor
 from service.worker.pool import Pool
@@ -137,6 +139,39 @@ async def test_a_consumer_outlives_whatever_a_job_does(queue):
             assert pool.is_alive
     assert work.done == ["c"]
     assert [line["log_level"] for line in lines] == ["warning", "error"]
+
+
+async def test_a_consumer_that_ends_is_replaced_and_that_is_told(queue, monkeypatch):
+    monkeypatch.setattr(lasting, "PAUSE_S", 0)
+    work = Work(gate_open=False)
+    with capture_logs() as lines:
+        async with asyncio.timeout(20), pool_of(work, queue, 2) as pool:
+            offer(queue, "a")
+            await work.reach(work.begun, 1)
+            consumers = [task for task in asyncio.all_tasks() if task.get_name().startswith("consumer-")]
+            for task in consumers:
+                task.cancel()
+            await asyncio.wait(consumers)
+            assert not pool.is_alive
+            work.gate.set()
+            offer(queue, "b", "c")
+            offer(queue, "x", processor="t.child")
+            await work.reach(work.done, 3)
+            assert (pool.is_alive, pool.missing(), pool.is_lost) == (True, {}, False)
+    assert work.stopped == ["a"]
+    assert sorted(line["task"] for line in lines) == ["consumer-child-0", "consumer-loop-0", "consumer-loop-1"]
+    assert pool.occupancy() == {"loop": (0, 2), "child": (0, 1)}
+
+
+async def test_a_lane_without_a_consumer_is_lost_when_none_can_be_begun(queue, monkeypatch):
+    monkeypatch.setattr(LastingTask, "_begin_soon", lambda _task: None)
+    async with pool_of(Work(), queue, 2) as pool:
+        named = {task.get_name(): task for task in asyncio.all_tasks()}
+        for number, (lost, missing) in enumerate([(False, {"loop": 1}), (True, {"loop": 2})]):
+            task = named[f"consumer-loop-{number}"]
+            task.cancel()
+            await asyncio.wait([task])
+            assert (pool.is_lost, pool.missing(), pool.is_alive) == (lost, missing, False)
 
 
 async def test_at_the_end_what_runs_may_finish_and_what_waits_is_not_begun(queue):

@@ -5,8 +5,11 @@ import sqlite3
 from contextlib import closing
 
 import pytest
+from structlog.testing import capture_logs
 
+from service import lasting
 from service.errors import DatabaseUnavailableError
+from service.lasting import LastingTask
 from service.store.jobs import Jobs
 from service.web import health
 from tests.web.answers import assert_problem
@@ -62,6 +65,64 @@ async def test_a_service_that_stops_is_alive_but_not_ready(client, runtime):
     response = await client.get("/readyz")
     assert (response.status_code, response.json()["checks"]["workers"]) == (503, "not running")
     assert (await client.get("/livez")).status_code == 200
+
+
+def named(*starts):
+    return [task for task in asyncio.all_tasks() if task.get_name().startswith(starts)]
+
+
+async def ended(*starts):
+    tasks = named(*starts)
+    for task in tasks:
+        task.cancel()
+    await asyncio.wait(tasks)
+    return [task.get_name() for task in tasks]
+
+
+@pytest.fixture
+def gone(monkeypatch: pytest.MonkeyPatch) -> list[LastingTask]:
+    """Return the tasks that have ended: they are not begun anew, but by the test."""
+    found: list[LastingTask] = []
+
+    def note(one: LastingTask) -> None:
+        found.append(one)
+
+    monkeypatch.setattr(LastingTask, "_begin_soon", note)
+    return found
+
+
+async def test_consumers_that_are_missing_are_counted_until_they_are_replaced(client, gone):
+    assert len(await ended("consumer-loop")) == 4
+    response = await client.get("/readyz")
+    assert response.status_code == 503
+    assert response.json()["checks"]["workers"] == "4 consumers of loop are missing"
+    for one in gone:
+        one._begin()
+    assert (await client.get("/livez")).json() == {"status": "ok"}
+    assert (await client.get("/readyz")).json()["checks"]["workers"] == "ok"
+
+
+@pytest.mark.parametrize("who", ["consumer-loop", "writer"])
+async def test_a_service_that_cannot_replace_them_is_not_alive(client, gone, who):
+    await ended(who)
+    assert_problem(await client.get("/livez"), 503, "not_working")
+    for one in gone:
+        one._begin()  # or the service could not be closed
+
+
+async def test_a_service_outlives_the_end_of_each_of_its_tasks(submit, finished, runtime, monkeypatch):
+    monkeypatch.setattr(lasting, "PAUSE_S", 0)
+    with capture_logs() as lines:
+        over = await ended(
+            "consumer-", "writer", "Feed.", "measure_lag", "Stager.", "Executor.", "LostJobs.", "Pruner."
+        )
+        assert {line["task"] for line in lines if "begun anew" in line["event"]} == set(over)
+        assert len(set(over)) == len(over) == 13
+    async with runtime.feed.listen(lambda _: True) as listener:
+        assert (await finished(await submit(processor="t.echo")))["state"] == "succeeded"
+        assert (await listener.next(20)).data["state"] == "queued"
+    later = await submit(processor="t.echo", run_after="2020-01-01T00:00:00Z")
+    assert (await finished(later))["state"] == "succeeded"
 
 
 async def test_a_database_that_refuses_is_named(client, monkeypatch):
