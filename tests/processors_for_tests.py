@@ -265,7 +265,7 @@ def kill_keeper(job: JobContext) -> None:
 @processor("t.become", min_files=0)
 def become(job: JobContext, hold_socket: bool = False) -> None:
     """Become another program, one that speaks noise."""
-    for number in range(3, 64):
+    for number in _descriptors():
         with contextlib.suppress(OSError):
             if stat.S_ISSOCK(os.fstat(number).st_mode) and hold_socket:
                 os.set_inheritable(number, True)
@@ -375,7 +375,7 @@ def forked_late(job: JobContext) -> str:
 @processor("t.forked_noise", min_files=0)
 def forked_noise(job: JobContext) -> str:
     """Have a fork write what is no note, and what it may not say, to every socket but the child's own; then a note."""
-    sockets = [number for number in range(3, 64) if _is_datagram_socket(number)]
+    sockets = [number for number in _descriptors() if _is_datagram_socket(number)]
 
     def speak() -> None:
         for number in sockets:
@@ -570,7 +570,7 @@ def garbage(job: JobContext, kind: str) -> None:
         "nan": _frame({"Postponed": {"delay_s": float("nan")}}),
         "hello": _frame({"Ready": {}}),
     }[kind]
-    for number in range(3, 64):
+    for number in _descriptors():
         with contextlib.suppress(OSError):
             if stat.S_ISSOCK(os.fstat(number).st_mode):
                 os.write(number, body)
@@ -580,11 +580,16 @@ def garbage(job: JobContext, kind: str) -> None:
 @processor("t.close_socket", min_files=0)
 def close_socket(job: JobContext) -> None:
     """Hang up, and go on."""
-    for number in range(3, 64):
+    for number in _descriptors():
         with contextlib.suppress(OSError):
             if stat.S_ISSOCK(os.fstat(number).st_mode):
                 socket.socket(fileno=os.dup(number)).shutdown(socket.SHUT_RDWR)
     signal.pause()
+
+
+def _descriptors() -> list[int]:
+    """Return those that are open, but for the standard ones: a busy test process hands on high numbers."""
+    return [number for name in os.listdir("/proc/self/fd") if (number := int(name)) > 2]
 
 
 def _frame(message: object) -> bytes:

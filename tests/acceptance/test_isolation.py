@@ -36,10 +36,10 @@ class Hostile(NamedTuple):
 
 HOSTILE = (
     Hostile("t.loop", {"stubborn": True}, 1.5, "timed_out", {}),
-    Hostile("t.allocate", {}, 20, "out_of_memory", {}),
-    Hostile("t.exit", {"code": 3}, 20, "crashed", {"exit_code": 3}),
-    Hostile("t.segfault", {}, 20, "crashed", {"signal": "SIGSEGV"}),
-    Hostile("t.print_gigabyte", {"fail": True}, 20, "failed", {}),
+    Hostile("t.allocate", {}, 200, "out_of_memory", {}),
+    Hostile("t.exit", {"code": 3}, 200, "crashed", {"exit_code": 3}),
+    Hostile("t.segfault", {}, 200, "crashed", {"signal": "SIGSEGV"}),
+    Hostile("t.print_gigabyte", {"fail": True}, 200, "failed", {}),
     Hostile("t.grandchild", {"stubborn": True}, 1.5, "timed_out", {}),
     Hostile("t.daemon", {"stay": True}, 1.5, "timed_out", {}),
 )

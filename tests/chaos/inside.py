@@ -15,7 +15,7 @@ from service.settings import Settings
 from tests.fakes import Exchange
 
 PROCESSORS = Path(__file__).parents[1] / "web" / "processors.py"
-_SETTLING_S = 10.0
+_SETTLING_S = 60.0
 T = TypeVar("T")
 
 
@@ -69,9 +69,14 @@ class Inside:
         return {"tasks": self.run(tasks()), "descriptors": len(os.listdir("/proc/self/fd"))}  # noqa: PTH208
 
     def leftovers(self) -> list[str]:
-        """Return the files that are on their way in, or at work."""
+        """Return the files that stay on their way in, or at work, when the last job has ended."""
+        deadline = time.monotonic() + _SETTLING_S
         places = (self.data_dir / "incoming", self.data_dir / "work")
-        return [str(path) for place in places for path in place.rglob("*") if path.is_file()]
+        while found := [str(path) for place in places for path in place.rglob("*") if path.is_file()]:
+            if time.monotonic() > deadline:
+                break
+            self.run(asyncio.sleep(0.01))
+        return found
 
 
 @contextlib.contextmanager

@@ -47,7 +47,7 @@ def assign(tmp_path):
     """Return a function that makes an assignment of a processor's name and its params."""
     numbers = iter(range(1000))
 
-    def make(name, *, timeout_s=20.0, files=(), metadata=None, **params):
+    def make(name, *, timeout_s=200.0, files=(), metadata=None, **params):
         processor = REGISTRY[name]
         folder = tmp_path / f"attempt-{next(numbers)}"
         folder.mkdir()

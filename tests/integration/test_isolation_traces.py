@@ -38,7 +38,7 @@ def assign(tmp_path):
     """Return a function that makes an assignment of a processor's name, its limits and its params."""
     numbers = iter(range(1000))
 
-    def make(name, *, timeout_s=20.0, memory_limit_bytes=None, cpu_limit_s=None, **params):
+    def make(name, *, timeout_s=200.0, memory_limit_bytes=None, cpu_limit_s=None, **params):
         one = REGISTRY[name]
         folder = tmp_path / f"attempt-{next(numbers)}"
         folder.mkdir()

@@ -122,11 +122,6 @@ async def test_a_cursor_that_this_server_did_not_give_is_refused(client, subtest
             assert_problem(await client.get("/v1/jobs", params={"cursor": cursor}), 400, "invalid_cursor")
 
 
-async def test_of_a_filter_given_twice_the_last_counts(client, five):
-    response = await client.get("/v1/jobs?state=failed&state=queued&limit=1&limit=2")
-    assert ids(response) == [job["id"] for job in five[:2]]
-
-
 async def test_a_listing_that_fails_in_two_ways_says_both(client):
     problem = assert_problem(await client.get("/v1/jobs?limit=0&state=lost"), 422, "invalid_request")
     assert wrong_fields(problem) == ["limit", "state"]
