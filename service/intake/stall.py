@@ -5,11 +5,15 @@ from collections.abc import AsyncIterator
 from types import TracebackType
 from typing import Self
 
+_LATE_S = 1.0
+
 
 class StallWatch:
     """Ends a wait for the next piece that takes `limit_s`, as `asyncio.timeout` would end it.
 
     There is one timer for a whole body, which looks again when it is due: of a large body there are thousands of waits.
+    A look that comes late says that the server was paused or held up: what came meanwhile is still to be taken, and the
+    time begins anew.
     """
 
     def __init__(self, limit_s: float) -> None:
@@ -21,7 +25,7 @@ class StallWatch:
         self._timer: asyncio.TimerHandle | None = None
 
     def __enter__(self) -> Self:
-        self._timer = self._loop.call_later(self._limit_s, self._look)
+        self._look_at(self._loop.time() + self._limit_s)
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
@@ -53,9 +57,15 @@ class StallWatch:
 
     def _look(self) -> None:
         now = self._loop.time()
+        if now - self._due > min(self._limit_s, _LATE_S):
+            self._since = now
         due = (self._since if self._waiting else now) + self._limit_s
         if self._waiting and due <= now:
             self._expired = True
             self._waiting.cancel()
         else:
-            self._timer = self._loop.call_at(due, self._look)
+            self._look_at(due)
+
+    def _look_at(self, due: float) -> None:
+        self._due = due
+        self._timer = self._loop.call_at(due, self._look)

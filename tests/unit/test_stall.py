@@ -28,6 +28,18 @@ async def test_a_wait_that_takes_too_long_is_ended():
     assert task.cancelling() == 0  # the task lives on: it has an answer to give
 
 
+async def test_a_server_that_was_paused_takes_what_came_meanwhile():
+    came = asyncio.Event()
+    with StallWatch(1) as watch:
+        wait = asyncio.create_task(watch.next(pieces(came, b"a")))
+        await asyncio.sleep(0)
+        watch._since -= 3600
+        watch._due -= 3600
+        watch._look()  # the timer goes off an hour late, and before anybody has looked at the socket
+        came.set()
+        assert await wait == b"a"
+
+
 async def test_time_that_is_spent_between_two_pieces_does_not_count():
     body = pieces(b"a", b"b")
     with StallWatch(0.01) as watch:
