@@ -589,7 +589,7 @@ def close_socket(job: JobContext) -> None:
 
 def _descriptors() -> list[int]:
     """Return those that are open, but for the standard ones: a busy test process hands on high numbers."""
-    return [number for name in os.listdir("/proc/self/fd") if (number := int(name)) > 2]
+    return [number for one in Path("/proc/self/fd").iterdir() if (number := int(one.name)) > 2]
 
 
 def _frame(message: object) -> bytes:

@@ -54,8 +54,8 @@ def refuse_to_look(_database):
 
 
 CALLS = {  # each operation that asks the database or the disk, with what it can still do when they are out of order
-    "look": ["GET /v1/jobs", "GET /v1/files", "GET {job}", "GET {job}/events", "GET /v1/events", "GET {file}", "GET {file}/content",
-             "GET /v1/stats", "GET /metrics"],
+    "look": ["GET /v1/jobs", "GET /v1/files", "GET {job}", "GET {job}/events", "GET /v1/events", "GET {file}",
+             "GET {file}/content", "GET /v1/stats", "GET /metrics"],
     "write": ["POST /v1/jobs?processor=t.read", "POST /v1/files", "POST {job}/cancel", "POST {job}/retry",
               "DELETE {job}", "DELETE {file}"],
     "delete": ["DELETE {job}", "DELETE {file}"],
