@@ -82,12 +82,12 @@ class Ledger:
         now = self._clock.now()
         if not counts:
             return await self._jobs.settle(Settlement(job_id, self._worker_id, attempt, Move.RELEASE, now))
-        if attempt < (await self._jobs.get(job_id)).job.max_attempts:
-            return await self._jobs.settle(
-                Settlement(job_id, self._worker_id, attempt, Move.RESCUE, now, run_after=now)
-            )
-        lost = {"code": "worker_lost", "message": "the server lost the last attempt"}
-        return await self._jobs.settle(Settlement(job_id, self._worker_id, attempt, Move.GIVE_UP, now, error=lost))
+        error = {"code": "internal_error", "message": "the server lost the attempt before it wrote down its end"}
+        if attempt >= (await self._jobs.get(job_id)).job.max_attempts:
+            return await self._jobs.settle(Settlement(job_id, self._worker_id, attempt, Move.FAIL, now, error=error))
+        after = later(now, max(self._backoff_s(attempt), _SOON_S))
+        move = Settlement(job_id, self._worker_id, attempt, Move.BACK_OFF, now, run_after=after, error=error)
+        return await self._jobs.settle(move)
 
     # ---- outputs
 
@@ -127,11 +127,11 @@ class Ledger:
                 error = {"code": code, "message": message, **facts}
                 if job.attempt >= job.max_attempts:
                     return settlement(Move.FAIL, error=error)
-                wait_s = self._backoff_s(job) if delay_s is None else delay_s
+                wait_s = self._backoff_s(job.attempt) if delay_s is None else delay_s
                 return settlement(Move.BACK_OFF, error=error, run_after=later(now, max(wait_s, _SOON_S)))
 
-    def _backoff_s(self, job: ClaimedJob) -> float:
-        return backoff_s(job.attempt, self._settings.retry_base_s, self._settings.retry_cap_s, random.random)
+    def _backoff_s(self, attempt: int) -> float:
+        return backoff_s(attempt, self._settings.retry_base_s, self._settings.retry_cap_s, random.random)
 
     async def _settle(self, job: ClaimedJob, settlement: Settlement) -> bool:
         """Write the settlement down, however long the database refuses: the work is done, it must not be lost."""

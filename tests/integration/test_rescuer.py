@@ -128,7 +128,7 @@ async def test_a_claim_that_is_being_committed_is_no_lost_job(bench, monkeypatch
 
 
 @pytest.mark.parametrize(
-    ("max_attempts", "state", "reason"), [(2, State.QUEUED, "rescue"), (1, State.FAILED, "give_up")]
+    ("max_attempts", "state", "reason"), [(2, State.QUEUED, "back_off"), (1, State.FAILED, "fail")]
 )
 async def test_an_attempt_that_was_run_and_could_not_be_settled_counts(bench, monkeypatch, max_attempts, state, reason):
     async def break_down(*_):
