@@ -1,13 +1,12 @@
 """A running service without its web: the only place that picks implementations and puts the parts together."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack, aclosing, asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import structlog
 
@@ -17,7 +16,6 @@ from service.clock import Clock, SystemClock
 from service.errors import DatabaseUnavailableError, FilemillError, StartError
 from service.intake.receive import Receiver
 from service.intake.submit import Intake
-from service.lasting import LastingTask
 from service.meters import Meters
 from service.ownership import owned
 from service.processors.registry import Registry, load_registry
@@ -36,6 +34,7 @@ from service.store.open import Store, open_store
 from service.store.stats import OTHERS, Stats
 from service.worker.children import ChildRunner
 from service.worker.control import Control
+from service.worker.duties import open_duties, open_errands
 from service.worker.executor import Executor
 from service.worker.lag import measure_lag
 from service.worker.ledger import Ledger
@@ -188,7 +187,7 @@ async def _open_workers(ground: _Ground, registry: Registry) -> AsyncIterator[_W
         executor = Executor(ledger, storage, registry, runners, work=ground.work.path, settings=settings)
         stack.push_async_callback(_release, ledger, jobs, boot_id, clock)
         pool = await stack.enter_async_context(Pool(consumers, queue, executor, settings.shutdown_grace_s))
-        duties = _duties(
+        duties = open_duties(
             ground.store.feed.run,
             partial(measure_lag, ground.meters, clock),
             stager.feed,
@@ -197,52 +196,12 @@ async def _open_workers(ground: _Ground, registry: Registry) -> AsyncIterator[_W
             partial(every, LOOK_S, LostJobs(jobs, executor, boot_id).look),
             partial(every, settings.prune_interval_s, pruner.prune),
         )
-        errands = _background(
+        errands = open_errands(
             _sweep(pruner, boot_id, storage.incoming, ground.work), _warn_of_strangers(ground.store.stats, registry)
         )
         await stack.enter_async_context(duties)
         await stack.enter_async_context(errands)
         yield _Workers(queue, ledger, executor, pool)
-
-
-@asynccontextmanager
-async def _duties(*duties: Callable[[], Coroutine[Any, Any, None]]) -> AsyncIterator[None]:
-    """Keep up duties that have no end beside the body, and end them with it."""
-    is_over = asyncio.Event()
-    tasks = [LastingTask(duty, _name_of(duty), is_over.is_set) for duty in duties]
-    try:
-        yield
-    finally:
-        is_over.set()
-        for task in tasks:
-            task.stop()
-        await asyncio.gather(*(task.ended() for task in tasks))
-
-
-def _name_of(duty: Callable[..., Any]) -> str:
-    """Return the name of a function, or of the last one that is handed to another."""
-    while isinstance(duty, partial):
-        duty = next(filter(callable, reversed(duty.args)), duty.func)
-    return getattr(duty, "__qualname__", repr(duty))
-
-
-@asynccontextmanager
-async def _background(*duties: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
-    """Run what is done once beside the body, and end it with the body."""
-    tasks = [asyncio.create_task(duty, name=getattr(duty, "__qualname__", None)) for duty in duties]
-    for task in tasks:
-        task.add_done_callback(_log_failure)
-    try:
-        yield
-    finally:
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
-
-
-def _log_failure(task: asyncio.Task[None]) -> None:
-    if not task.cancelled() and (error := task.exception()) is not None:
-        log.error("background duty ended", duty=task.get_name(), exc_info=error)
 
 
 async def _rescue(rescuer: Rescuer, data_dir: Path) -> None:
@@ -293,7 +252,7 @@ async def _open_runners(settings: Settings) -> AsyncIterator[dict[str, Runner]]:
         jobs_per_child=settings.jobs_per_child,
         file_limit_bytes=settings.job_file_limit_bytes,
     )
-    warming = _background(_warm(children, settings.child_processes))
+    warming = open_errands(_warm(children, settings.child_processes))
     async with aclosing(children), LoopWatchdog(on_loop.running), warming:
         yield {"loop": on_loop, "child": children}
 
