@@ -12,10 +12,6 @@ from contextvars import ContextVar
 from typing import Any, TypeVar
 from weakref import WeakSet
 
-import structlog
-
-log = structlog.get_logger()
-
 T = TypeVar("T")
 
 runs_user_code: ContextVar[bool] = ContextVar("runs_user_code", default=False)  # in a task, and all that it starts
@@ -26,6 +22,9 @@ def run_to_end(loop: asyncio.AbstractEventLoop, work: Coroutine[Any, Any, T]) ->
 
     Nothing is lost by that: the loop keeps what was ready to run.
     """
+    import structlog  # noqa: PLC0415 - a child imports this module, and it need not pay for that one
+
+    log = structlog.get_logger()
     main = loop.create_task(work, name="main")
     hidden = hide_own_tasks(loop)
     while not main.done() and not loop.is_closed():
