@@ -28,7 +28,7 @@ from service.store.database import Database
 from service.store.listing import JobFilter, Page, read_page
 from service.store.models import Event, File, IdempotencyKey, Job, JobFile
 from service.store.moves import advance_jobs, claim_jobs, settle_jobs
-from service.store.records import Advance, Claim, ClaimedJob, JobRecord, NewJob, Ready, Settlement
+from service.store.records import Advance, Claim, ClaimedJob, HeldJob, JobRecord, NewJob, Ready, Settlement
 from service.store.rows import KeyTakenError, as_loaded, file_of
 from service.store.tables import in_state, jobs
 from service.store.writer import Writer
@@ -164,13 +164,12 @@ class Jobs:
                 )
             ).first()
 
-    async def list_running(self, worker_id: str) -> set[tuple[str, int]]:
-        """Return the ids of the jobs that this worker has, each with its attempt."""
+    async def list_held(self, worker_id: str) -> set[HeldJob]:
+        """Return the jobs that this worker has."""
+        held = select(jobs.c.id, jobs.c.attempt, jobs.c.max_attempts, jobs.c.started_at)
         async with self._database.session() as session:
-            rows = await session.exec(
-                select(Job.id, Job.attempt).where(in_state(State.RUNNING), col(Job.worker_id) == worker_id)
-            )
-            return {(job_id, attempt) for job_id, attempt in rows}
+            rows = await session.exec(held.where(in_state(State.RUNNING), jobs.c.worker_id == worker_id))
+            return {HeldJob(*row) for row in rows}
 
     async def list_expired(self, before: datetime, limit: int) -> list[str]:
         """Return ids of jobs that finished before this moment, the oldest first."""

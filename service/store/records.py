@@ -79,6 +79,16 @@ class ClaimedJob:
 
 
 @dataclass(frozen=True, slots=True)
+class HeldJob:
+    """A job that a worker has by the database, and the attempt as it was claimed."""
+
+    id: str
+    attempt: int
+    max_attempts: int
+    started_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
 class Claim:
     """A worker's wish to run a job."""
 

@@ -17,7 +17,7 @@ from service.processors.base import InputFile, Processor
 from service.processors.registry import Registry
 from service.settings import Settings
 from service.storage.base import Storage
-from service.store.records import ClaimedJob
+from service.store.records import ClaimedJob, HeldJob
 from service.worker.attempt import Attempt
 from service.worker.ledger import Ledger, broken_by
 from service.worker.reporter import Reporter
@@ -68,13 +68,13 @@ class Executor:
         """Whether the job is claimed, run or settled here just now."""
         return job_id in self._attempts or job_id in self._claiming
 
-    async def free(self, job_id: str, attempt: int) -> bool:
+    async def free(self, held: HeldJob) -> bool:
         """Put back a job that nobody holds, though it is this worker's; False when it was not so.
 
         The attempt counts if it was begun.
         """
-        freed = await self._ledger.free(job_id, attempt, counts=self._unsettled.get(job_id) == attempt)
-        self._unsettled.pop(job_id, None)
+        freed = await self._ledger.free(held, counts=self._unsettled.get(held.id) == held.attempt)
+        self._unsettled.pop(held.id, None)
         return freed
 
     def interrupt(self, job_id: str) -> None:

@@ -4,6 +4,7 @@ import asyncio
 import logging
 import random
 from collections.abc import Sequence
+from typing import Any
 
 import structlog
 
@@ -16,7 +17,7 @@ from service.states import Move
 from service.storage.base import Storage
 from service.store.ids import new_id
 from service.store.jobs import Jobs
-from service.store.records import Claim, ClaimedJob, NewFile, Settlement
+from service.store.records import Claim, ClaimedJob, HeldJob, NewFile, Settlement
 from service.worker.reporter import Reporter
 from service.worker.retry import backoff_s
 from service.worker.runner import Broke, Postponed, Refused, Returned, Verdict
@@ -73,21 +74,24 @@ class Ledger:
         except FilemillError as error:
             log.warning("job not released; the next start rescues it", job_id=job.id, error=error.detail)
 
-    async def free(self, job_id: str, attempt: int, *, counts: bool) -> bool:
+    async def free(self, held: HeldJob, *, counts: bool) -> bool:
         """Put back a job that this worker has lost; False when it had not. What counted, and was the last, is over.
 
         Raises:
             DatabaseUnavailableError: the database refused.
         """
         now = self._clock.now()
+
+        def settlement(move: Move, **rest: Any) -> Settlement:
+            return Settlement(held.id, self._worker_id, held.attempt, move, now, started_at=held.started_at, **rest)
+
         if not counts:
-            return await self._jobs.settle(Settlement(job_id, self._worker_id, attempt, Move.RELEASE, now))
+            return await self._jobs.settle(settlement(Move.RELEASE))
         error = {"code": "internal_error", "message": "the server lost the attempt before it wrote down its end"}
-        if attempt >= (await self._jobs.get(job_id)).job.max_attempts:
-            return await self._jobs.settle(Settlement(job_id, self._worker_id, attempt, Move.FAIL, now, error=error))
-        after = later(now, max(self._backoff_s(attempt), _SOON_S))
-        move = Settlement(job_id, self._worker_id, attempt, Move.BACK_OFF, now, run_after=after, error=error)
-        return await self._jobs.settle(move)
+        if held.attempt >= held.max_attempts:
+            return await self._jobs.settle(settlement(Move.FAIL, error=error))
+        after = later(now, max(self._backoff_s(held.attempt), _SOON_S))
+        return await self._jobs.settle(settlement(Move.BACK_OFF, error=error, run_after=after))
 
     # ---- outputs
 

@@ -15,6 +15,7 @@ import structlog
 
 from service.clock import Clock
 from service.store.jobs import Jobs
+from service.store.records import HeldJob
 from service.worker.executor import Executor
 from service.worker.retry import loss_delay_s
 
@@ -72,13 +73,13 @@ class LostJobs:
         self._jobs = jobs
         self._executor = executor
         self._worker_id = worker_id
-        self._seen: set[tuple[str, int]] = set()
+        self._seen: set[HeldJob] = set()
 
     async def look(self) -> None:
         """Look once, and free what was lost at the look before, too."""
-        running = await self._jobs.list_running(self._worker_id)
-        lost = {one for one in running if not self._executor.holds(one[0])}
+        held = await self._jobs.list_held(self._worker_id)
+        lost = {one for one in held if not self._executor.holds(one.id)}
         again, self._seen = lost & self._seen, lost - self._seen
-        for job_id, attempt in again:
-            if await self._executor.free(job_id, attempt):
-                log.error("freed a job that no consumer ran", job_id=job_id, attempt=attempt)
+        for one in again:
+            if not self._executor.holds(one.id) and await self._executor.free(one):
+                log.error("freed a job that no consumer ran", job_id=one.id, attempt=one.attempt)

@@ -5,8 +5,8 @@ import asyncio
 import pytest
 from structlog.testing import capture_logs
 
-from service.states import State
-from service.store.records import Claim
+from service.states import Move, State
+from service.store.records import Claim, Settlement
 from service.worker.ledger import Ledger
 from service.worker.rescuer import LostJobs, Rescuer
 from service.worker.runner import Returned
@@ -143,3 +143,13 @@ async def test_an_attempt_that_was_run_and_could_not_be_settled_counts(bench, mo
     row = (await bench.store.jobs.get(job_id)).job
     assert (row.state, row.attempt, row.worker_id) == (state, 1, None)
     assert await bench.store.reasons(job_id) == ["submit", "claim", reason]
+
+
+async def test_a_later_attempt_of_the_same_number_is_not_freed_for_an_earlier_one(bench, clock):
+    job = await bench.store.running(WORKER)
+    (earlier,) = await bench.store.jobs.list_held(WORKER)
+    clock.advance(1)
+    assert await bench.store.jobs.settle(Settlement(job.id, WORKER, 1, Move.SNOOZE, clock.now()))
+    assert await bench.store.jobs.claim(Claim(job.id, WORKER, clock.now()))
+    assert not await bench.executor.free(earlier)
+    assert await bench.store.state(job.id) is State.RUNNING
