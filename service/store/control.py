@@ -3,7 +3,7 @@
 They are run by the writer, one item after the other: none of them is hot.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -237,17 +237,28 @@ def _make_ready(connection: Connection, which: Any) -> int:
 
 
 def _give_turn(connection: Connection, item: Staging, one_from: int) -> int:
-    """Make the longest due of the jobs on their last chance ready, unless another one is ready or runs."""
-    found = connection.execute(
-        select(jobs.c.id, jobs.c.state, jobs.c.scheduled, jobs.c.run_after, jobs.c.processor)
+    """Make the job whose turn it is ready."""
+    turn = turn_of(connection.execute(last_chances(one_from)), item)
+    return 0 if turn is None else _make_ready(connection, [turn])
+
+
+def last_chances(one_from: int) -> Any:
+    """Return the statement that gives the jobs on their last chance which have not ended."""
+    return select(jobs.c.id, jobs.c.state, jobs.c.scheduled, jobs.c.run_after, jobs.c.processor).where(
         # the first condition is that of the index, which is so small that all else may be left to Python
-        .where(text("losses > 0"), jobs.c.losses >= one_from, in_state(State.QUEUED, State.RUNNING))
+        text("losses > 0"),
+        jobs.c.losses >= one_from,
+        in_state(State.QUEUED, State.RUNNING),
     )
+
+
+def turn_of(found: Iterable[Any], item: Staging) -> str | None:
+    """Return the longest due of the jobs on their last chance, unless another one is ready or runs."""
     rows = [row for row in found if row.processor in item.processors]
     due = [row for row in rows if row.scheduled and row.run_after <= item.at]
     if not due or any(row.state == State.RUNNING or not row.scheduled for row in rows):
-        return 0
-    return _make_ready(connection, [min(due, key=lambda row: row.run_after).id])
+        return None
+    return str(min(due, key=lambda row: row.run_after).id)
 
 
 def _delete(connection: Connection, item: Deletion) -> tuple[int, list[str]]:

@@ -19,10 +19,12 @@ from service.store.control import (
     Rescue,
     Staging,
     cancel_jobs,
+    last_chances,
     release_jobs,
     rescue_jobs,
     retry_jobs,
     stage_jobs,
+    turn_of,
 )
 from service.store.database import Database
 from service.store.listing import JobFilter, Page, read_page
@@ -105,14 +107,9 @@ class Jobs:
         """Put back what this worker still has, as if it had not been claimed; return how many jobs that were."""
         return await self._writer.write(release_jobs, Release(worker_id, at), last=True)
 
-    async def stage(
-        self, at: datetime, limit: int, *, one_from: int | None = None, processors: tuple[str, ...] = ()
-    ) -> int:
-        """Make jobs ready whose moment has come; return how many.
-
-        Of the jobs of `processors` with `one_from` losses or more, one is ready or runs at any time.
-        """
-        return await self._writer.write(stage_jobs, Staging(at, limit, one_from, processors))
+    async def stage(self, staging: Staging) -> int:
+        """Make jobs ready whose moment has come; return how many."""
+        return await self._writer.write(stage_jobs, staging)
 
     def tell_deleted(self, job_id: str) -> None:
         """Let go those who wait for a job that was deleted."""
@@ -152,17 +149,26 @@ class Jobs:
                 found += [Ready(job_id, processor, -rank) for job_id, rank in rows]
         return found
 
-    async def find_next_due(self) -> datetime | None:
-        """Return the moment at which the next scheduled job is due, or None."""
+    async def find_next_due(self, losses_below: int | None = None) -> datetime | None:
+        """Return the moment at which the next scheduled job, or the next with fewer losses, is due, or None."""
+        scheduled = select(Job.run_after).where(in_state(State.QUEUED), jobs.c.scheduled)
+        if losses_below is not None:
+            scheduled = scheduled.where(jobs.c.losses < losses_below)
         async with self._database.session() as session:
-            return (
-                await session.exec(
-                    select(Job.run_after)
-                    .where(in_state(State.QUEUED), jobs.c.scheduled)
-                    .order_by(col(Job.run_after))
-                    .limit(1)
-                )
-            ).first()
+            return (await session.exec(scheduled.order_by(col(Job.run_after)).limit(1))).first()
+
+    async def is_anything_due(self, staging: Staging) -> bool:
+        """Whether staging would make a job ready: a look costs no commit, and a last chance may wait for its turn."""
+        due = await self.find_next_due()
+        if due is None or due > staging.at:
+            return False
+        if staging.one_from is None:
+            return True
+        due = await self.find_next_due(staging.one_from)
+        if due is not None and due <= staging.at:
+            return True
+        async with self._database.session() as session:
+            return turn_of(await session.exec(last_chances(staging.one_from)), staging) is not None
 
     async def list_held(self, worker_id: str) -> set[HeldJob]:
         """Return the jobs that this worker has."""

@@ -1,10 +1,10 @@
 """From the database to the queue: whatever is ready gets its ticket, at the start and ever after."""
 
 from collections.abc import Sequence
-from datetime import datetime
 
 from service.clock import Clock
 from service.queues.base import JobQueue, Ticket
+from service.store.control import Staging
 from service.store.jobs import Jobs
 from service.worker.periodic import every
 
@@ -60,18 +60,18 @@ class Stager:
             await self._restock(await self._queue.wait_hungry())
 
     async def _stage_due(self) -> bool:
-        due, now = await self._jobs.find_next_due(), self._clock.now()
-        if due is None or due > now:
+        staging = self._staging()
+        if not await self._jobs.is_anything_due(staging):
             return False
-        staged = count = await self._stage(now)
+        staged = count = await self._jobs.stage(staging)
         while count >= _SLICE:
-            count = await self._stage(now)
+            count = await self._jobs.stage(staging)
         return staged > 0
 
-    async def _stage(self, now: datetime) -> int:
+    def _staging(self) -> Staging:
         is_standing = self._clock.monotonic() >= self._standing_at
         with_turns = self._processors if is_standing else ()
-        return await self._jobs.stage(now, _SLICE, one_from=self._one_from, processors=with_turns)
+        return Staging(self._clock.now(), _SLICE, self._one_from, with_turns)
 
     async def _restock(self, processors: Sequence[str]) -> None:
         """Read the backlog of each: how long that of one is makes no difference to another."""

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from service.states import State
+from service.store.control import Staging
 from service.store.ids import new_id
 from service.store.records import Claim, FirstAnswer
 from service.store.rows import KeyTakenError
@@ -147,7 +148,7 @@ async def test_a_claim_gives_all_that_is_needed_to_run_the_job(store):
 async def test_a_job_put_off_cannot_be_claimed_before_it_was_staged(store):
     job_id = await store.queued(delay_s=60)
     assert await store.jobs.claim(Claim(job_id, WORKER, at(1))) is None
-    assert await store.jobs.stage(at(60), 10) == 1
+    assert await store.jobs.stage(Staging(at(60), 10)) == 1
     assert await store.jobs.claim(Claim(job_id, WORKER, at(60))) is not None
 
 

@@ -17,6 +17,7 @@ from service.processors.registry import Registry
 from service.settings import Settings
 from service.states import State
 from service.storage.local import LocalStorage
+from service.store.control import Staging
 from service.store.records import Claim, NewFile
 from service.worker.executor import Executor
 from service.worker.ledger import Ledger
@@ -208,7 +209,7 @@ async def test_a_failed_attempt_is_tried_again_after_a_random_delay_below_the_li
         assert (job.state, job.attempt) == (State.QUEUED, attempt)
         assert bench.clock.now() <= job.run_after <= at(limit_s) + (bench.clock.now() - at(0))
         bench.clock.advance(10)
-        await bench.store.jobs.stage(bench.clock.now(), 10)
+        await bench.store.jobs.stage(Staging(bench.clock.now(), 10))
         await bench.executor.execute(job_id)
     job = (await bench.store.jobs.get(job_id)).job
     assert (job.state, job.attempt, job.error["message"]) == (State.FAILED, 3, "RuntimeError: boom")
@@ -374,7 +375,7 @@ async def test_an_executor_that_is_stopped_puts_its_job_back_without_counting_th
 async def test_each_attempt_has_a_folder_of_its_own_and_none_is_left(bench):
     bench.elsewhere.give(Broke("failed", "no", delay_s=0))
     job_id = await bench.execute(in_child)
-    assert await bench.store.jobs.stage(at(1), 1) == 1
+    assert await bench.store.jobs.stage(Staging(at(1), 1)) == 1
     await bench.executor.execute(job_id)
     first, second = (assignment.folder.name for assignment in bench.elsewhere.assignments)
     assert first != second

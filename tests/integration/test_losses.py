@@ -176,3 +176,14 @@ async def test_a_job_that_nobody_here_runs_keeps_its_turn_from_nobody(store, clo
     await stager.tick()
     assert [one.id for one in await store.jobs.list_ready(["t.one"], 100)] == [suspect]
     assert {await store.state(job_id) for job_id in (stranger, second_stranger)} == {State.QUEUED}
+
+
+async def test_a_last_chance_that_waits_for_its_turn_costs_no_commit(store, clock):
+    await on_last_chance(store, "t.gone")
+    await store.rescue(at(0), max_losses=MAX_LOSSES)
+    stager = stager_of(store, clock)
+    clock.advance(STANDING_S)
+    before = store.writer.writes
+    for _ in range(20):
+        await stager.tick()
+    assert store.writer.writes == before

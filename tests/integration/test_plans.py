@@ -13,6 +13,7 @@ import pytest
 from sqlalchemy import Connection, event
 
 from service.states import Move, State
+from service.store.control import Staging
 from service.store.files import FileFilter
 from service.store.ids import new_id
 from service.store.listing import JobFilter
@@ -121,8 +122,8 @@ async def prune(store: Store) -> None:
 async def stage(store: Store) -> None:
     await store.queued(delay_s=5)
     await store.jobs.find_next_due()
-    await store.jobs.stage(at(5), 10)
-    await store.jobs.stage(at(5), 10, one_from=1, processors=("t.one", "t.two"))
+    await store.jobs.stage(Staging(at(5), 10))
+    await store.jobs.stage(Staging(at(5), 10, one_from=1, processors=("t.one", "t.two")))
     await store.jobs.list_ready(["t.one", "t.two"], 10)
 
 
@@ -234,7 +235,7 @@ async def test_the_next_due_the_longest_finished_and_the_last_chances_come_from_
     async with heard(store) as found:
         await store.jobs.find_next_due()
         await store.jobs.list_expired(at(0), 10)
-        await store.jobs.stage(at(0), 10, one_from=4, processors=("t.one",))
+        await store.jobs.stage(Staging(at(0), 10, one_from=4, processors=("t.one",)))
     steps = [step for _, steps in found.plans(store) for step in steps]
     assert steps == [
         "SEARCH jobs USING INDEX jobs_scheduled (state=?)",

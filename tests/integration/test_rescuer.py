@@ -6,6 +6,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from service.states import Move, State
+from service.store.control import Staging
 from service.store.records import Claim, Settlement
 from service.worker.ledger import Ledger
 from service.worker.rescuer import LostJobs, Rescuer
@@ -36,7 +37,7 @@ async def test_after_each_loss_but_the_first_a_job_waits_longer_and_after_the_la
         assert (row.state, (row.run_after - clock.now()).total_seconds()) == (State.QUEUED, wait_s)
         assert [one.id for one in await store.jobs.list_ready(["t.one"], 10)] == ([] if wait_s else [job.id])
         clock.advance(wait_s)
-        await store.jobs.stage(clock.now(), 10)
+        await store.jobs.stage(Staging(clock.now(), 10))
         assert await store.jobs.claim(Claim(job.id, "dead", clock.now()))
     assert await Rescuer(store.jobs, "alive", clock, max_losses=5).rescue() == 1
     row = (await store.jobs.get(job.id)).job

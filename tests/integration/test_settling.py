@@ -5,6 +5,7 @@ import asyncio
 import pytest
 
 from service.states import Move, State
+from service.store.control import Staging
 from service.store.records import Advance, Claim, Settlement
 from tests.integration.stores import WORKER, at, new_file, open_store
 
@@ -101,8 +102,8 @@ async def test_an_attempt_that_backs_off_counts_and_waits_for_its_moment(store):
     await store.jobs.settle(Settlement(job.id, WORKER, 1, Move.BACK_OFF, at(1), run_after=at(31)))
     assert await store.jobs.find_next_due() == at(31)
     assert await store.jobs.list_ready(["t.one"], 10) == []
-    assert await store.jobs.stage(at(30), 10) == 0
-    assert await store.jobs.stage(at(31), 10) == 1
+    assert await store.jobs.stage(Staging(at(30), 10)) == 0
+    assert await store.jobs.stage(Staging(at(31), 10)) == 1
     again = await store.jobs.claim(Claim(job.id, WORKER, at(31)))
     assert again is not None
     assert again.attempt == 2
@@ -117,7 +118,7 @@ async def test_a_snooze_does_not_count_however_often(store):
         assert job is not None
         assert job.attempt == 1
         await store.jobs.settle(Settlement(job_id, WORKER, 1, Move.SNOOZE, at(n), run_after=at(n + 1)))
-        assert await store.jobs.stage(at(n + 1), 10) == 1
+        assert await store.jobs.stage(Staging(at(n + 1), 10)) == 1
     assert (await store.jobs.get(job_id)).job.attempt == 0
 
 

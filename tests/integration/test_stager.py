@@ -10,6 +10,7 @@ from structlog.testing import capture_logs
 
 from service.queues.base import Share, Ticket
 from service.queues.memory import MemoryQueue
+from service.store.control import Staging
 from service.store.jobs import Jobs
 from service.store.records import Claim, Ready
 from service.worker.stager import Stager
@@ -80,9 +81,9 @@ async def test_however_many_are_due_all_are_made_ready(store, stager, clock, mon
 
 async def test_the_longest_due_are_made_ready_first(store):
     late, early = await store.queued(delay_s=9), await store.queued(delay_s=5)
-    assert await store.jobs.stage(at(10), 1) == 1
+    assert await store.jobs.stage(Staging(at(10), 1)) == 1
     assert [one.id for one in await store.jobs.list_ready(["t.one"], 10)] == [early]
-    assert await store.jobs.stage(at(10), 10) == 1
+    assert await store.jobs.stage(Staging(at(10), 10)) == 1
     assert late in [one.id for one in await store.jobs.list_ready(["t.one"], 10)]
 
 
