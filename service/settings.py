@@ -15,10 +15,9 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 
 from service.environment import PREFIX, frame_of, read_variables, refuse_doubled
 from service.errors import SettingsError
+from service.sizes import GIB, KIB, MIB, MOST_RESULT_BYTES
 
-KIB, MIB, GIB = 1024, 1024**2, 1024**3
 HOUR_S, DAY_S = 3600, 86400
-MOST_RESULT_BYTES = 4 * MIB - 64 * KIB  # what a child process may send at once, but for what it says beside the result
 _SIZE = re.compile(r"([0-9]{1,30}(?:\.[0-9]{1,30})?)\s*([a-z]*)", re.IGNORECASE)
 _PREFIXES = "kmgtp"
 _SHOWN = 100  # characters of a value

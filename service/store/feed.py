@@ -18,7 +18,7 @@ from typing import Any
 from sqlalchemy import BLOB, bindparam, cast, func, text
 from sqlmodel import select
 
-from service.settings import MIB
+from service.sizes import MIB
 from service.store.database import Database
 from service.store.tables import events, jobs
 

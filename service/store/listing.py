@@ -11,7 +11,7 @@ from typing import Any
 
 from sqlmodel.ext.asyncio.session import AsyncSession
 
-from service.settings import KIB, MIB
+from service.sizes import KIB, MIB
 from service.states import State
 from service.store.ids import first_id_at
 from service.store.models import File, Job

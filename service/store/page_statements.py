@@ -21,7 +21,7 @@ from sqlalchemy import (
 )
 from sqlmodel import col, select
 
-from service.settings import KIB
+from service.sizes import KIB
 from service.states import State
 from service.store.models import Job, Json
 from service.store.tables import files, in_state, job_files, jobs

@@ -16,7 +16,7 @@ from typing import Any, NoReturn
 from pydantic import TypeAdapter
 
 from service.processors.base import InputFile, LogNote, ProgressNote
-from service.settings import MOST_RESULT_BYTES
+from service.sizes import MOST_RESULT_BYTES
 from service.worker.runner import Assignment, Broke, Postponed, Refused, Returned
 
 MAX_FRAME_BYTES = 4 * 1024**2

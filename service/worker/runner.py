@@ -19,7 +19,7 @@ from pydantic_core import from_json
 
 from service.processors.base import Fail, InputFile, JobContext, Note, OutputFile, Processor, Retry, Snooze
 from service.processors.calling import Overrides, acall
-from service.settings import MOST_RESULT_BYTES
+from service.sizes import MOST_RESULT_BYTES
 from service.steady_loop import runs_user_code
 from service.worker.time_limit import TimeLimit
 

@@ -28,6 +28,8 @@ def test_the_child_is_light():
         "uvicorn",
         "alembic",
         "rich",
+        "structlog",
+        "pydantic_settings",
     }
     assert not heavy & set(modules.stdout.split())
 

@@ -6,7 +6,7 @@ import pytest
 
 from service.catalogue.table.processors import convert_tables, profile_tables
 from service.catalogue.table.query import MAX_SHOWN_BYTES, MAX_SHOWN_CHARS, query_tables
-from service.settings import MOST_RESULT_BYTES
+from service.sizes import MOST_RESULT_BYTES
 
 LATE = "zip,phone,n\n" + "01234,+4930123,1\n" * 30_000
 

@@ -5,7 +5,8 @@ import json
 import pytest
 
 from service.errors import SettingsError
-from service.settings import MOST_RESULT_BYTES, load_settings
+from service.settings import load_settings
+from service.sizes import MOST_RESULT_BYTES
 from service.worker.frames import MAX_FRAME_BYTES, pack
 from service.worker.runner import Returned
 from tests.web.answers import MULTIPART, assert_problem, form, multipart, part
