@@ -64,6 +64,17 @@ def with_part(content, name, change):
     return target.getvalue()
 
 
+# ---- what a file is called
+
+
+@pytest.mark.parametrize("suffix", [".gz", ".zst", ".xls", ".xlsb", ".ods", ".parquet", "[1].csv", "*.csv", "%d.csv"])
+def test_the_name_of_a_file_has_no_say_in_how_it_is_read(attempts, suffix):
+    for content in (b"a,b\n1,2\n", b'{"a":1,"b":2}\n', workbook([["a", "b"], [1, 2]])):
+        done = attempts.run(profile_tables, attempts.file(content, f"table{suffix}"))
+        [file] = done.result["files"]
+        assert [one["name"] for one in file["columns"]] == ["a", "b"]
+
+
 # ---- profile
 
 
