@@ -37,6 +37,8 @@ def set_up_logs(level: str, form: Literal["text", "json"]) -> None:
         )
     )
     logging.basicConfig(handlers=[handler], level=logging.WARNING, force=True)
+    # it warns of each line of a form that it does not know: we read that line, or answer with what is wrong
+    logging.getLogger("python_multipart").setLevel(logging.ERROR)
 
 
 class LossyErrors:

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from python_multipart.multipart import MultipartCallbacks
 
 _MAX_HEADERS = 100
+_MAX_FOLDS = 500
 _DISPOSITION, _TYPE, _TRANSFER, _CONTENT = _HEEDED = (
     b"content-disposition", b"content-type", b"content-transfer-encoding", b"content-encoding",
 )  # fmt: skip
@@ -73,6 +74,7 @@ class MultipartReader:
         self._parts = 0
         self._complete = False
         self._folds = False
+        self._folded_lines = 0
         self._last = b""
         self._callbacks: MultipartCallbacks = {
             "on_part_begin": self._on_part_begin,
@@ -136,11 +138,20 @@ class MultipartReader:
 
     def _go_on_with_header(self) -> None:
         """Begin anew within the value of the header that seemed to be over: the parser knows nothing of such lines."""
+        self._count_fold()
         self._folds = True
         self._header.reopen()
         self._parser = self._new_parser({})
         self._parser.write(b"--" + self._boundary + b"\r\nfolded:")
         self._parser.callbacks = self._callbacks
+
+    def _count_fold(self) -> None:
+        """Refuse too many of such lines: each takes a parser of its own, on the event loop."""
+        self._folded_lines += 1
+        if self._folded_lines > _MAX_FOLDS:
+            raise PartHeadersTooLargeError(
+                f"by part {self._parts} headers are folded {_MAX_FOLDS} times; write each of them on one line"
+            )
 
     def _new_parser(self, callbacks: "MultipartCallbacks") -> MultipartParser:
         return MultipartParser(
@@ -182,6 +193,9 @@ class MultipartReader:
     def _on_header_end(self) -> None:
         self._count(len(b": \r\n"))
         header = self._header
+        header.lines += 1
+        if header.lines > _MAX_HEADERS:  # the parser counts from the last folded line on
+            raise self._headers_too_large()
         name = bytes(header.name).lower()
         if name in header.found:
             raise MalformedMultipartError(f"part {self._parts} has the header {name.decode()} twice")
@@ -254,6 +268,7 @@ class _Header:
         self.value = bytearray()
         self.found: dict[bytes, bytes] = {}
         self.size_bytes = 0
+        self.lines = 0
         self.is_line_over = False
         self._last_name = b""
 

@@ -7,7 +7,9 @@ import logging
 import pytest
 import structlog
 
+from service.intake.multipart import MultipartReader
 from service.logs import set_up_logs
+from service.settings import Settings
 
 SECRET = str(0xC0FFEE)  # so that no line of code has it
 
@@ -19,6 +21,7 @@ def logs():
     yield
     structlog.configure(**before)
     logging.basicConfig(handlers=handlers, level=level, force=True)
+    logging.getLogger("python_multipart").setLevel(logging.NOTSET)
 
 
 def fail(password):
@@ -57,3 +60,11 @@ def test_a_line_for_a_stream_that_was_closed_is_lost(monkeypatch):
     set_up_logs("info", "text")
     monkeypatch.setattr("sys.stderr", closed)
     structlog.get_logger().info("it happened")
+
+
+def test_of_a_form_with_folded_headers_nothing_is_logged(capsys):
+    set_up_logs("debug", "text")
+    reader = MultipartReader("multipart/form-data; boundary=b", Settings())
+    events = list(reader.feed(b'--b\r\nContent-Disposition: form-data;\r\n name="a"\r\n\r\nx\r\n--b--\r\n'))
+    assert len(events) == 3
+    assert capsys.readouterr().err == ""

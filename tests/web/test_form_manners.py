@@ -3,6 +3,7 @@
 import tracemalloc
 
 import pytest
+from python_multipart.multipart import MultipartParser
 
 from service.errors import MalformedMultipartError, PartHeadersTooLargeError
 from service.intake.multipart import MultipartReader, PartData
@@ -195,6 +196,47 @@ def test_folded_headers_keep_the_limit_of_headers():
         for size in (100, len(body)):
             with pytest.raises(PartHeadersTooLargeError):
                 read(*(body[at : at + size] for at in range(0, len(body), size)))
+
+
+class CountedParser(MultipartParser):
+    """Counts how many there were."""
+
+    made = 0
+
+    def __init__(self, *args, **kwargs):
+        super().__init__(*args, **kwargs)
+        CountedParser.made += 1
+
+
+@pytest.fixture
+def parsers(monkeypatch):
+    """Count the parsers of a test."""
+    monkeypatch.setattr("service.intake.multipart.MultipartParser", CountedParser)
+    monkeypatch.setattr(CountedParser, "made", 0)
+    return CountedParser
+
+
+def folded(lines):
+    """Return a part with so many header lines, of which all but one go on with the first."""
+    return b"Content-Disposition: form-data;" + b"\r\n " * (lines - 1) + b'name="a"\r\n\r\nx\r\n'
+
+
+def test_the_lines_of_folded_headers_have_the_limit_of_header_lines(parsers):
+    assert read(multipart(folded(100))) == [("a", None, b"x")]
+    for body in (multipart(folded(101)), multipart(folded(10_000)), multipart(b"A: x\r\n" + folded(100))):
+        for size in (7, len(body)):
+            parsers.made = 0
+            with pytest.raises(PartHeadersTooLargeError, match="100 lines"):
+                read(*(body[at : at + size] for at in range(0, len(body), size)))
+            assert parsers.made <= 101
+
+
+def test_the_folded_lines_of_a_whole_form_are_bounded(parsers):
+    assert len(read(multipart(*[folded(51)] * 10))) == 10
+    parsers.made = 0
+    with pytest.raises(PartHeadersTooLargeError, match="by part 11 headers are folded 500 times"):
+        read(multipart(*[folded(51)] * 100))
+    assert parsers.made == 501
 
 
 async def test_an_encoding_in_a_folded_header_is_heeded(post):
