@@ -1,5 +1,7 @@
 """What may stand before the first boundary of a form, and after that boundary on its line (RFC 2046, section 5.1.1)."""
 
+import re
+
 from service.errors import MalformedMultipartError
 
 _MAX_BYTES = 64 * 1024
@@ -13,6 +15,8 @@ class Preamble:
 
     def __init__(self, boundary: bytes) -> None:
         self._mark = b"--" + boundary
+        # what ends the line may be yet to come; a line feed alone is for the parser to refuse
+        self._line = re.compile(rb"\n" + re.escape(self._mark) + rb"(?:(--|[ \t]*\r?\n)|(?:-|[ \t]*\r?)\Z)")
         self._held = b"\n"  # a boundary begins a line, and so does the body
         self._taken = 0
         self.is_over = False
@@ -24,17 +28,16 @@ class Preamble:
             MalformedMultipartError: it does not come soon.
         """
         size = len(self._mark)
-        if not self._taken and piece.startswith(self._mark) and piece[size : size + 1].strip(b" \t"):
+        if not self._taken and piece.startswith(self._mark) and piece[size : size + 2] in {b"\r\n", b"--"}:
             self.is_over = True
             return piece
         self._taken += len(piece)
         self._held += piece
-        found = self._held.find(b"\n" + self._mark)
-        after = self._held[found + 1 + size :].lstrip(b" \t") if found >= 0 else b""
-        if after:
+        found = self._line.search(self._held)
+        if found and found[1]:
             self.is_over = True
-            return self._mark + after
-        self._held = self._held[found if found >= 0 else -size :]
+            return self._mark + self._held[found.start(1) :].lstrip(b" \t")
+        self._held = self._held[found.start() if found else -size :]
         if self._taken > _MAX_BYTES:
             raise MalformedMultipartError(f"at byte 0, in part 1: no {self.wanted()} in the first {_MAX_BYTES} bytes")
         return b""

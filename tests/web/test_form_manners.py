@@ -87,6 +87,7 @@ def test_what_stands_before_the_first_boundary_is_passed_over(subtests):
     for before in (
         b"\r\n", b"\n", b"This is a message of parts.\r\n", b"with -- dashes --frontier in it\r\n", b"--other\r\n\r\n",
         b"--frontie\r\n", b"\r\n\r\n--fron\n", b"x" * 100 + b"\r\n", b"a: b\r\n c\r\n",
+        b"--frontiers\r\n", b"--frontier-\r\n", b"--frontier \t x\r\n--frontier-x--\r\n", b"--frontier\rx\r\n",
     ):  # fmt: skip
         with subtests.test(before=before[:40]):
             assert read(before + body) == CONTENTS
