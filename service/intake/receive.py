@@ -1,5 +1,6 @@
 """From a request body to fields, and bytes that are durable in the storage."""
 
+import asyncio
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
@@ -24,6 +25,7 @@ from service.store.records import NewFile
 
 MULTIPART, JSON, URLENCODED = "multipart/form-data", "application/json", "application/x-www-form-urlencoded"
 NAMELESS = "upload"
+_SMALL_BYTES = 64 * 1024
 _CHARSET = "_charset_"
 """The field that names the charset of all that follow (RFC 7578, section 4.6)."""
 
@@ -96,7 +98,7 @@ class Receiver:
         elif kind == JSON and takes_json:
             _require_no_query(incoming)
             _require_utf_8(charset_of(incoming.content_type))
-            received.values = _parse_json(await read_small(incoming, self._settings))
+            received.values = await _parse_json(await read_small(incoming, self._settings))
         elif kind == URLENCODED:
             raise UnsupportedContentTypeError(
                 f"{URLENCODED} cannot hold files; send {MULTIPART} (curl -F), {JSON}, or the file itself "
@@ -236,9 +238,10 @@ def _require_utf_8(charset: str | None) -> None:
         raise UnsupportedContentTypeError(f"JSON in the charset {charset[:100]!r} is not read; send it as UTF-8")
 
 
-def _parse_json(body: bytes) -> Any:
+async def _parse_json(body: bytes) -> Any:
     try:
-        return parse_json(body)
+        # beside the event loop where it may take long
+        return parse_json(body) if len(body) <= _SMALL_BYTES else await asyncio.to_thread(parse_json, body)
     except DoubledKeysError as error:
         raise InvalidRequestError(f"not valid: {error}", errors=doubled_fields(error)) from None
     except ValueError as error:

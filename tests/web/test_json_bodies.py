@@ -1,6 +1,8 @@
 """JSON in bodies, form fields and queries: what could be misread is refused by name, or read as its sender meant."""
 
 import json
+import sys
+import threading
 
 import pytest
 
@@ -64,6 +66,41 @@ def test_of_many_doubled_keys_the_first_are_named():
     with pytest.raises(DoubledKeysError) as refused:
         parse_json(text)
     assert refused.value.paths == tuple((str(index), "a") for index in range(10))
+
+
+@pytest.mark.parametrize("value", ["{}", "[]", '""', "1.5", '{"a": {"b": ":"}}'])
+def test_json_of_many_values_takes_no_step_of_python_for_each(value):
+    text, calls = "[" + ", ".join([value] * 10_000) + "]", []
+    sys.setprofile(lambda _frame, event, _argument: calls.append(event))
+    try:
+        parsed = parse_json(text)
+    finally:
+        sys.setprofile(None)
+    assert len(parsed) == 10_000
+    assert len(calls) < 5000  # of the garbage collector
+
+
+def test_what_only_looks_like_a_key_in_a_string_is_none():
+    for value in ({'a":': ':":', "b\\": '\\":1', ":": "::", "Infinity": "I"}, ['":"', "\\", ":", '\\\\"'], "Infinity"):
+        for ascii_only in (True, False):
+            assert parse_json(json.dumps(value, ensure_ascii=ascii_only)) == value
+    assert parse_json(r'{"\u003a": "\u0022\u003a", "\u0049": "\/:"}') == {":": '":', "I": "/:"}
+    with pytest.raises(DoubledKeysError):
+        parse_json(r'{"\\": ":", "a\":": 1, "a\u0022:": 2}')
+
+
+async def test_a_large_body_is_parsed_beside_the_event_loop(client, monkeypatch):
+    threads = []
+
+    def parse(body):
+        threads.append(threading.current_thread())
+        return parse_json(body)
+
+    monkeypatch.setattr("service.intake.receive.parse_json", parse)
+    body = b'{"processor": "t.echo", "metadata": {"a": [' + b"{}," * 30_000 + b'{"b": 1, "b": 2}]}}'
+    problem = assert_problem(await client.post("/v1/jobs", content=body, headers=JSON), 422, "invalid_request")
+    assert wrong_fields(problem) == ["metadata.a.30000.b"]
+    assert threads != [threading.current_thread()]
 
 
 async def test_the_same_key_in_two_objects_is_no_doubled_key(send):
