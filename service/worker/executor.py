@@ -54,7 +54,7 @@ class Executor:
         self._settings = settings
         self._attempts: dict[str, Attempt] = {}
         self._claiming: Counter[str] = Counter()
-        self._unsettled: dict[str, int] = {}
+        self._unsettled: dict[str, ClaimedJob] = {}
         self._serial = itertools.count()
         self._leftovers: set[Path] = set()
         self._views = Views(storage)
@@ -73,8 +73,10 @@ class Executor:
 
         The attempt counts if it was begun.
         """
-        freed = await self._ledger.free(held, counts=self._unsettled.get(held.id) == held.attempt)
-        self._unsettled.pop(held.id, None)
+        begun = self._unsettled.get(held.id)
+        freed = await self._ledger.free(held, counts=begun is not None and begun.attempt == held.attempt)
+        if begun is not None:
+            self._forget(begun)
         return freed
 
     def interrupt(self, job_id: str) -> None:
@@ -94,13 +96,13 @@ class Executor:
         # a number of its own: a snooze gives its attempt back, while its folder may still be on its way out
         folder = self._work / str(next(self._serial))
         attempt = self._attempts[job.id] = self._begin(job, folder, reporter)
-        self._unsettled[job.id] = job.attempt
+        self._unsettled[job.id] = job
         try:
             await attempt.ended()
             when_done()
             if not attempt.was_stopped:
                 await self._finish(job, self._verdict_of(attempt, job), folder, reporter)
-            self._unsettled.pop(job.id, None)
+            self._forget(job)
         except asyncio.CancelledError:
             await asyncio.shield(self._release(job, attempt))
             raise
@@ -133,6 +135,11 @@ class Executor:
             await _remove(folder, inputs_of(folder))
         await reporter.close()
         await self._ledger.finish(job, verdict)
+
+    def _forget(self, job: ClaimedJob) -> None:
+        """Forget that this attempt was begun; a later one of the same job may have begun meanwhile."""
+        if self._unsettled.get(job.id) is job:
+            del self._unsettled[job.id]
 
     # ---- the attempt
 
@@ -184,7 +191,7 @@ class Executor:
         attempt.stop()
         await attempt.ended()
         await self._ledger.release(job)
-        self._unsettled.pop(job.id, None)
+        self._forget(job)
 
     def _verdict_of(self, attempt: Attempt, job: ClaimedJob) -> Verdict:
         """Return what the attempt came to; where the server itself failed, that it broke."""

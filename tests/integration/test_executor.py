@@ -393,6 +393,22 @@ async def test_a_job_that_was_cancelled_and_retried_is_not_settled_by_its_first_
     assert await bench.store.reasons(job_id) == ["submit", "claim", "cancel", "retry", "claim", "succeed"]
 
 
+async def test_the_end_of_an_old_attempt_does_not_hide_that_a_new_one_was_begun(bench):
+    job_id, first = await bench.begin()
+    old = bench.executor._attempts[job_id]
+    await bench.store.jobs.cancel(job_id, at(1))
+    await bench.store.jobs.retry(job_id, at(2))
+    bench.elsewhere.begun.clear()
+    second = asyncio.create_task(bench.executor.execute(job_id))
+    await bench.elsewhere.begun.wait()
+    old.stop()
+    await first
+    assert await bench.executor.free(job_id, 2)
+    assert (await bench.store.jobs.get(job_id)).job.attempt == 2  # it counts
+    bench.elsewhere.give(Returned("late"))
+    await second
+
+
 async def test_a_job_deleted_while_it_is_being_cancelled_leaves_no_file(bench):
     job = new_job("t.child", uploads=(await bench.stored("in"),))
     await bench.store.jobs.add(job)
