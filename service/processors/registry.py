@@ -54,7 +54,7 @@ class Registry(Mapping[str, Processor]):
     @property
     def own(self) -> list[str]:
         """The names of those that are not of the catalogue."""
-        return [one.name for one in self.values() if not one.function.__module__.startswith("service.catalogue.")]
+        return [one.name for one in self.values() if not is_of_catalogue(one)]
 
     def find(self, name: str) -> Processor | None:
         """Return the processor, or None."""
@@ -71,6 +71,11 @@ class Registry(Mapping[str, Processor]):
         near = difflib.get_close_matches(name[:200], self._by_name, n=3, cutoff=0.4)
         hint = f"; did you mean {' or '.join(near)}?" if near else f"; there are {', '.join(self._by_name)}"
         raise UnknownProcessorError(f"there is no processor {name[:200]!r}{hint}")
+
+
+def is_of_catalogue(processor: Processor) -> bool:
+    """Whether it is one of the built-in processors."""
+    return processor.function.__module__.startswith("service.catalogue.")
 
 
 def load_registry(spec: str = "") -> Registry:

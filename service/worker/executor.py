@@ -14,7 +14,7 @@ import structlog
 
 from service.errors import StorageFailedError
 from service.processors.base import InputFile, Processor
-from service.processors.registry import Registry
+from service.processors.registry import Registry, is_of_catalogue
 from service.settings import Settings
 from service.storage.base import Storage
 from service.store.records import ClaimedJob, HeldJob
@@ -159,7 +159,7 @@ class Executor:
         processor = self._registry.find(job.processor)
         if processor is None:
             return Refused("unknown_processor", f"this server has no processor {job.processor!r}")
-        is_child, reads_only = processor.lane == "child", processor.reads_only
+        is_child, reads_only = processor.lane == "child", _may_have_links(processor)
         try:
             files = await self._views.make(job.inputs, folder, with_folder=is_child, reads_only=reads_only)
         except StorageFailedError as error:
@@ -204,6 +204,11 @@ class Executor:
         except BaseException as error:  # it is stored in a task, and concerns that task alone
             log.exception("attempt could not be run", job_id=job.id)
             return broken_by(error)
+
+
+def _may_have_links(processor: Processor) -> bool:
+    """Whether it may be given the stored files themselves: root could write through a link, whatever its mode."""
+    return processor.reads_only and (os.geteuid() != 0 or is_of_catalogue(processor))
 
 
 def _is_there(folder: Path) -> bool:

@@ -112,3 +112,14 @@ async def on_loop(job: JobContext, tools: list[str]) -> list[Any]:
 def although_it_promised(job: JobContext, tools: list[str]) -> list[Any]:
     """Break the promise, as far as a link bears it."""
     return _spoil(job, tools)
+
+
+@processor("spoil.liar", reads_only=True)
+async def writes_against_its_word(job: JobContext) -> dict[str, Any]:
+    """Write into the input; return how many names it had, and whether it could be written."""
+    links = job.file.path.stat().st_nlink
+    try:
+        job.file.path.write_bytes(b"spoilt")
+    except PermissionError:
+        return {"links": links, "wrote": False}
+    return {"links": links, "wrote": True}

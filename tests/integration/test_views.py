@@ -56,6 +56,40 @@ async def test_whatever_tools_do_to_their_input_the_original_stays(name, tools, 
         assert list((tmp_path / "work").glob("*/*")) == []
 
 
+def user_is(monkeypatch, user_id):
+    """Have the executor take the user for this one."""
+    monkeypatch.setattr("service.worker.executor.os.geteuid", lambda: user_id)
+
+
+async def write_through(tmp_path):
+    """Run one that writes into its input, against its word; return what the upload is then, and what it has found."""
+    async with open_app(SPOILING, data_dir=tmp_path) as app:
+        job = await app.submit("spoil.liar", {"a.txt": "whole"})
+        await app.drain(60)
+        job = (await app.get(job["links"]["self"])).json()
+        stored = tmp_path / "files" / job["inputs"][0]["id"]
+        return stored.read_bytes(), job["result"]
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="others cannot write into what is stored")
+async def test_what_root_writes_against_its_word_does_not_reach_the_upload(tmp_path):
+    assert await write_through(tmp_path) == (b"whole", {"links": 1, "wrote": True})
+
+
+async def test_whoever_is_not_root_has_a_link_to_read(tmp_path, monkeypatch):
+    user_is(monkeypatch, 1000)
+    assert (await write_through(tmp_path))[1]["links"] == 2
+
+
+async def test_the_catalogue_has_a_link_to_read_also_as_root(tmp_path, monkeypatch):
+    user_is(monkeypatch, 0)
+    monkeypatch.setattr(copying, "copy", None)
+    async with open_app(data_dir=tmp_path) as app:
+        job = await app.submit("file.checksum", {"a.txt": "whole"})
+        await app.drain(60)
+        assert (await app.get(job["links"]["self"])).json()["state"] == "succeeded"
+
+
 @pytest.mark.parametrize("name", ["spoil.child", "spoil.loop"])
 @pytest.mark.parametrize(
     ("content", "code"), [(None, "storage_failed"), (b"x", "file_changed"), (bytes(20_001), "file_changed")],
