@@ -20,9 +20,10 @@ from service.environment import CURE, read_variables
 from service.errors import StartError
 from service.garbage import spare_what_stays
 from service.logs import set_up_logs
+from service.own_threads import leave_in_time
 from service.runtime import open_runtime
 from service.settings import Settings
-from service.steady_loop import run_to_end
+from service.steady_loop import end_what_is_left, run_to_end
 from service.version import version
 from service.web import events, files, health, jobs, processors, remedies, stats
 from service.web.dashboard import pages
@@ -101,11 +102,15 @@ def serve(settings: Settings) -> None:
         # not with asyncio.run, whose loop is the slow one: uvicorn takes uvloop, where it is installed;
         # SystemExit is how it ends when the lifespan could not start
         with suppress(SystemExit), asyncio.Runner(loop_factory=config.get_loop_factory()) as runner:
-            run_to_end(runner.get_loop(), server.serve([listener]))
+            try:
+                run_to_end(runner.get_loop(), server.serve([listener]))
+            finally:
+                end_what_is_left(runner.get_loop())
     if (error := getattr(app.state, "start_error", None)) is not None:
         raise error
     if not server.started:
         raise SystemExit(1)  # the log has the traceback
+    leave_in_time()
 
 
 class _Server(uvicorn.Server):

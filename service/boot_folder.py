@@ -4,7 +4,7 @@ import os
 import shutil
 from pathlib import Path
 
-import aiofiles.os
+from service.own_threads import in_own_thread
 
 
 class BootFolder:
@@ -19,7 +19,7 @@ class BootFolder:
 
     async def sweep(self) -> None:
         """Delete the folders of every other start."""
-        await aiofiles.os.wrap(self._delete_others)()
+        await in_own_thread(self._delete_others)
 
     def _delete_others(self) -> None:
         with os.scandir(self.path.parent) as entries:

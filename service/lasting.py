@@ -23,7 +23,9 @@ class LastingTask:
         self._may_end = may_end
         self._loop = asyncio.get_running_loop()
         self._again: asyncio.TimerHandle | None = None
-        self._over = asyncio.Event()
+        self._waits = False  # to be begun anew
+        self._is_over = False
+        self._ended = asyncio.Event()  # it is over, or lost
         self._begin()
 
     @property
@@ -34,32 +36,43 @@ class LastingTask:
     @property
     def is_lost(self) -> bool:
         """Whether it has ended before it should, and could not be begun anew."""
-        return self.task.done() and self._again is None and not self._over.is_set()
+        return self._waits and self._again is None and not self._is_over
 
     def stop(self) -> None:
         """End it; `may_end` must allow that by now."""
         if self._again is not None:
             self._again.cancel()
-            self._over.set()
+        if self._waits:
+            self._end()
         self.task.cancel()
 
     async def ended(self) -> None:
-        """Return when it has ended for good."""
-        await self._over.wait()
+        """Return when it has ended for good, or is lost."""
+        await self._ended.wait()
 
     def _begin(self) -> None:
         self._again = None
-        self.task = self._loop.create_task(self._work(), name=self._name)
+        try:
+            self.task = self._loop.create_task(self._work(), name=self._name)
+        except BaseException:
+            self._ended.set()  # it is lost: nobody is to wait for it
+            raise
+        self._waits = False
         self.task.add_done_callback(self._on_end)
 
     def _on_end(self, task: asyncio.Task[None]) -> None:
         error = None if task.cancelled() else task.exception()
-        if self._may_end():
-            self._over.set()
+        self._waits = True
+        if self._is_over or self._may_end():
+            self._end()
             return
         reason = "it was cancelled" if task.cancelled() else "it failed" if error else "it returned"
         log.error("a task ended that must not, and is begun anew", task=self._name, reason=reason, exc_info=error)
         self._begin_soon()
+
+    def _end(self) -> None:
+        self._is_over = True
+        self._ended.set()
 
     def _begin_soon(self) -> None:
         self._again = self._loop.call_later(PAUSE_S, self._begin)

@@ -1,9 +1,8 @@
 """A running service without its web: the only place that picks implementations and puts the parts together."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import AsyncExitStack, aclosing, asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator, Callable, Iterable
+from contextlib import AsyncExitStack, aclosing, asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -17,6 +16,7 @@ from service.errors import DatabaseUnavailableError, FilemillError, StartError
 from service.intake.receive import Receiver
 from service.intake.submit import Intake
 from service.meters import Meters
+from service.own_threads import open_threads
 from service.ownership import owned
 from service.processors.registry import Registry, load_registry
 from service.queues.base import Share
@@ -48,7 +48,6 @@ from service.worker.watchdog import LoopWatchdog
 
 log = structlog.get_logger()
 
-_THREADS = 32
 _WARM_AFTER_S = 1.0
 _CLEAR_S = 5.0
 
@@ -142,7 +141,7 @@ class _Ground:
 async def _open_ground(settings: Settings, clock: Clock) -> AsyncIterator[_Ground]:
     data_dir, boot_id, meters = settings.data_dir.resolve(), new_id(), Meters()
     durable = settings.durability == "full"
-    with owned(data_dir), _threads():
+    with owned(data_dir), open_threads():
         async with open_store(data_dir / "filemill.db", clock, meters.committed, durable=durable) as store:
             # after the database: where there is a folder of files, a missing database has been lost
             work, storage = _open_folders(settings, data_dir, boot_id)
@@ -269,11 +268,3 @@ def _shares(registry: Registry, lanes: Iterable[str]) -> dict[str, list[Share]]:
         lane: [Share(one.name, one.weight, one.max_concurrency) for one in registry.values() if one.lane == lane]
         for lane in lanes
     }
-
-
-@contextmanager
-def _threads() -> Iterator[None]:
-    """Give the loop enough threads that uploads do not queue up for their fsyncs."""
-    with ThreadPoolExecutor(_THREADS, thread_name_prefix="disk") as threads:
-        asyncio.get_running_loop().set_default_executor(threads)
-        yield

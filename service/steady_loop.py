@@ -14,7 +14,10 @@ from weakref import WeakSet
 
 T = TypeVar("T")
 
+_END_LIMIT_S = 2.0
+
 runs_user_code: ContextVar[bool] = ContextVar("runs_user_code", default=False)  # in a task, and all that it starts
+_forgotten: WeakSet[asyncio.Task[Any]] = WeakSet()
 
 
 def run_to_end(loop: asyncio.AbstractEventLoop, work: Coroutine[Any, Any, T]) -> T:
@@ -33,9 +36,43 @@ def run_to_end(loop: asyncio.AbstractEventLoop, work: Coroutine[Any, Any, T]) ->
         except BaseException:  # a RuntimeError is that of `loop.stop()`
             if not main.done():
                 log.exception("code on the event loop would have ended the server, which goes on")
-    for task in hidden:
+    for task in hidden - _forgotten:
         asyncio._register_task(task)  # noqa: SLF001 - documented; whoever closes the loop is to end what is left
     return main.result()
+
+
+def end_what_is_left(loop: asyncio.AbstractEventLoop, limit_s: float = _END_LIMIT_S) -> None:
+    """Cancel all tasks that are left and close the asynchronous generators; what does not end is named and forgotten.
+
+    Whoever closes the loop would wait for them without a limit.
+    """
+    import structlog  # noqa: PLC0415
+
+    if loop.is_closed():
+        return
+    for task in (left := asyncio.all_tasks(loop)):
+        task.cancel()
+    if left:
+        run_to_end(loop, asyncio.wait(left, timeout=limit_s))
+    closing = loop.create_task(loop.shutdown_asyncgens())
+    run_to_end(loop, asyncio.wait([closing], timeout=limit_s))
+    stubborn = asyncio.all_tasks(loop)
+    for task in stubborn:
+        forget(task)
+    if stubborn:
+        names = sorted(f"{task.get_name()}: {_name_of(task)}" for task in stubborn)
+        structlog.get_logger().error("tasks that processors left do not end, and are left behind", tasks=names)
+
+
+def forget(task: asyncio.Task[Any]) -> None:
+    """Let nobody wait for this task when the loop ends."""
+    _forgotten.add(task)
+    asyncio._unregister_task(task)  # noqa: SLF001 - documented
+
+
+def _name_of(task: asyncio.Task[Any]) -> str:
+    work = task.get_coro()
+    return str(getattr(work, "__qualname__", work))
 
 
 def hide_own_tasks(loop: asyncio.AbstractEventLoop) -> WeakSet[asyncio.Task[Any]]:

@@ -9,9 +9,8 @@ import errno
 from collections.abc import Callable
 from pathlib import Path
 
-import aiofiles.os
-
 from service.durable_folder import sync_folder
+from service.own_threads import in_own_thread
 
 
 class FolderSync:
@@ -46,7 +45,7 @@ class FolderSync:
             while self._waiting:
                 batch, self._waiting = self._waiting, []
                 try:
-                    await aiofiles.os.wrap(self._sync)()
+                    await in_own_thread(self._sync)
                 except asyncio.CancelledError:
                     _finish(batch, _cancelled())
                     raise

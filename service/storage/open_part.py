@@ -6,6 +6,7 @@ import sys
 from collections.abc import AsyncIterator
 from io import FileIO
 
+from service.own_threads import in_own_thread
 from service.storage.base import Recorded
 from service.storage.incoming_file import PIECE_BYTES
 from service.storage.integrity import Integrity, changed
@@ -66,7 +67,7 @@ class OpenPart:
         """Hash a piece, and judge after the last one."""
         if self._hashing is not None:
             await self._hashing
-        self._hashing = asyncio.get_running_loop().run_in_executor(None, digest.update, piece)
+        self._hashing = in_own_thread(digest.update, piece)
         if self._left == 0 and self._look is not None and self._recorded is not None:
             await self._hashing
             self._integrity.settle(self._file, self._recorded, self._look, digest.hexdigest())

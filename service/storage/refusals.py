@@ -6,22 +6,21 @@ from errno import EDQUOT, ENOENT, ENOSPC, ENOTDIR, EXDEV
 from pathlib import Path
 from typing import TypeVar
 
-import aiofiles.os
-
 from service.errors import StorageFailedError, StorageFullError
+from service.own_threads import in_own_thread
 
 _T = TypeVar("_T")
 _FOLDERS = {"files", "incoming", "work"}
 
 
 async def off_loop(function: Callable[..., _T], *args: object) -> _T:
-    """Call the function in a thread.
+    """Call the function in a thread of the service.
 
     Raises:
         StorageFullError, StorageFailedError: for what the operating system refused.
     """
     with refusals():
-        return await aiofiles.os.wrap(function)(*args)
+        return await in_own_thread(function, *args)
 
 
 @contextmanager

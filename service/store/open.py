@@ -1,6 +1,5 @@
 """The database, opened: migrated first, closed in the end."""
 
-import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -9,6 +8,7 @@ from pathlib import Path
 import structlog
 
 from service.clock import Clock
+from service.own_threads import in_own_thread
 from service.store.changes import Changes
 from service.store.database import Database
 from service.store.feed import Feed
@@ -49,7 +49,7 @@ async def open_store(
     Raises:
         StartError: the file is no database, or one of a newer version.
     """
-    before, after = await asyncio.to_thread(upgrade, path)
+    before, after = await in_own_thread(upgrade, path)
     if before != after:
         log.info("database migrated", path=str(path), before=before, after=after)
     database = Database(path, durable=durable)

@@ -102,6 +102,7 @@ class Writer:
             if self._task is not None:
                 await self._task.ended()
         finally:
+            self._refuse_what_waits()
             await asyncio.get_running_loop().run_in_executor(self._thread, self._connection.close)
             self._thread.shutdown()
 
@@ -118,6 +119,8 @@ class Writer:
         """
         if self._closing:
             raise ShuttingDownError("the server is stopping and takes no more writes")
+        if self.is_lost:
+            raise DatabaseUnavailableError("the writer of the database has ended; only another start helps")
         write = _Write(statement, item, last, asyncio.get_running_loop().create_future())
         self._waiting.append(write)
         self._wake.set()
@@ -136,6 +139,14 @@ class Writer:
                 committing = loop.run_in_executor(self._thread, _commit, self._connection, batch)
                 committing.add_done_callback(partial(self._tell, batch))
                 await asyncio.shield(committing)  # whoever ends this task: those who wait are told
+
+    def _refuse_what_waits(self) -> None:
+        """Tell those whose writes a lost writer has left."""
+        left, self._waiting = self._waiting, []
+        if left:
+            _fail(left, DatabaseUnavailableError("the writer of the database has ended"))
+        for write in left:
+            write.tell()
 
     def _tell(self, batch: list["_Write"], committing: asyncio.Future[int]) -> None:
         if (error := committing.exception()) is not None:

@@ -7,6 +7,7 @@ from typing import Any
 
 import structlog
 
+from service.steady_loop import forget
 from service.worker.runner import Broke, Verdict
 from service.worker.time_limit import RunningTimer
 
@@ -82,7 +83,7 @@ class Attempt:
         with contextlib.suppress(BaseException):  # it may refuse even that, or raise anything else
             self._work.close()
         self._task.cancel()  # the task is to find out that there is nothing left to run
-        asyncio._unregister_task(self._task)  # noqa: SLF001 - documented; else the end of the loop would wait for it
+        forget(self._task)
         self._wake()
 
     def _on_end(self, task: asyncio.Task[Verdict]) -> None:

@@ -13,6 +13,7 @@ from typing import Self
 
 import structlog
 
+from service.own_threads import in_own_thread
 from service.processors.base import LogNote, Note, ProgressNote
 from service.settings import without_secrets
 from service.worker.allowance import Allowance
@@ -142,7 +143,7 @@ class ChildProcess:
         limit_s = 2 * TERM_GRACE_S + (0 if look_at(self.process.pid).is_stopped else TRACKER_LIMIT_S)
         if not await self._ended_within(limit_s):
             await self._end_by_force()
-        if self._guard is not None and (names := await asyncio.to_thread(self._guard.segments.remove)):
+        if self._guard is not None and (names := await in_own_thread(self._guard.segments.remove)):
             log.info("shared memory of an attempt that ended was removed", pid=self.pid, names=names)
         self._end.cancel()
         for output in self._outputs:
@@ -263,7 +264,7 @@ class ChildProcess:
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(KILL_LIMIT_S):
                 begun = asyncio.get_running_loop().time()
-                while left := await asyncio.to_thread(strays, self.process.pid, self._mark, seen):
+                while left := await in_own_thread(strays, self.process.pid, self._mark, seen):
                     left = to_be_killed(left, asyncio.get_running_loop().time() - begun)
                     log.warning("processes without a keeper were ended", pid=self.pid, count=len(left))
                     signal_all(left, signal.SIGKILL)
@@ -278,7 +279,7 @@ class ChildProcess:
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(KILL_LIMIT_S):
                 begun = asyncio.get_running_loop().time()
-                while family := await asyncio.to_thread(descendants, self.process.pid):
+                while family := await in_own_thread(descendants, self.process.pid):
                     signal_all(to_be_killed(family, asyncio.get_running_loop().time() - begun), signal.SIGKILL)
                     await asyncio.sleep(KILL_PAUSE_S)
         if self.is_alive:

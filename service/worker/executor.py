@@ -13,6 +13,7 @@ from pathlib import Path
 import structlog
 
 from service.errors import StorageFailedError
+from service.own_threads import in_own_thread
 from service.processors.base import InputFile, Processor
 from service.processors.registry import Registry, is_of_catalogue
 from service.settings import Settings
@@ -218,7 +219,7 @@ def _is_there(folder: Path) -> bool:
 
 async def _remove(*folders: Path) -> None:
     if left := [folder for folder in folders if _is_there(folder)]:
-        await asyncio.to_thread(_remove_each, left)
+        await in_own_thread(_remove_each, left)
 
 
 def _remove_each(folders: list[Path]) -> None:

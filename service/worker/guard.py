@@ -10,6 +10,7 @@ is a look at all processes, done in a thread and shared by all guards.
 import asyncio
 
 from service.clock import SystemClock
+from service.own_threads import in_own_thread
 from service.worker.family import Look, descendants_of, look_at, look_at_all, own_bytes, shared_out_bytes
 from service.worker.runner import Broke
 from service.worker.segments import Segments
@@ -33,7 +34,7 @@ class Census:
         """Return the processes below this one, as they were a moment ago."""
         async with self._lock:
             if self._clock.monotonic() - self._taken_at > LOOK_S * LOOKS_BETWEEN_CENSUSES / 2:
-                self._everyone = await asyncio.to_thread(look_at_all)
+                self._everyone = await in_own_thread(look_at_all)
                 self._taken_at = self._clock.monotonic()
         return {one: self._everyone[one] for one in descendants_of(self._everyone, pid)}
 
@@ -107,10 +108,10 @@ class Guard:
 
     async def _family_too_large(self) -> Broke | None:
         pids = [*self.family]
-        if self._limit_bytes is None or await asyncio.to_thread(own_bytes, *pids) <= self._limit_bytes:
+        if self._limit_bytes is None or await in_own_thread(own_bytes, *pids) <= self._limit_bytes:
             return None
         # forks share pages, and each was counted with all of them: look closer
-        is_too_large = await asyncio.to_thread(shared_out_bytes, *pids) > self._limit_bytes
+        is_too_large = await in_own_thread(shared_out_bytes, *pids) > self._limit_bytes
         return out_of_memory(self._limit_bytes) if is_too_large else None
 
 

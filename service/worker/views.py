@@ -16,6 +16,7 @@ from pathlib import Path
 
 from service.errors import StorageFailedError, StoredFileNotFoundError
 from service.naming import tool_name
+from service.own_threads import in_own_thread
 from service.processors.base import InputFile
 from service.storage.base import Storage
 from service.storage.refusals import refusals
@@ -46,9 +47,9 @@ class Views:
         is_long = not reads_only and sum(file.size_bytes for file in files) > _LONG_BYTES
         stop = threading.Event()
         lend = partial(self._storage.lend, reads_only=reads_only, go_on=partial(_go_on, stop))
-        work = asyncio.get_running_loop().run_in_executor(
-            self._long if is_long else None, partial(_make, files, folder, lend, with_folder=with_folder)
-        )
+        make = partial(_make, files, folder, lend, with_folder=with_folder)
+        loop = asyncio.get_running_loop()
+        work = loop.run_in_executor(self._long, make) if is_long else in_own_thread(make)
         try:
             return await asyncio.shield(work)
         except asyncio.CancelledError:

@@ -1,12 +1,17 @@
 """Processors on the event loop that do what would end a program."""
 
 import asyncio
+import contextlib
 import signal
 import sys
+import threading
 import time
 from pathlib import Path
 
 from service import JobContext, processor
+
+_held: list[asyncio.Future[bool]] = []
+_left: list[asyncio.Task[None]] = []
 
 
 async def _exit() -> None:
@@ -63,6 +68,28 @@ async def take_signals(job: JobContext) -> str:  # noqa: ARG001
     return "taken"
 
 
+@processor("ruthless.threads", min_files=0)
+async def hold_threads(job: JobContext) -> str:  # noqa: ARG001
+    """Take every default thread of the loop, and a thread that is no daemon, for ever."""
+    loop = asyncio.get_running_loop()
+    _held.extend(loop.run_in_executor(None, threading.Event().wait) for _ in range(100))
+    threading.Thread(target=threading.Event().wait, name="held").start()
+    return "held"
+
+
+async def _poll() -> None:
+    while True:
+        with contextlib.suppress(asyncio.CancelledError):
+            await asyncio.sleep(0.2)
+
+
+@processor("ruthless.leave_a_task", min_files=0)
+async def leave_a_task(job: JobContext) -> str:  # noqa: ARG001
+    """Leave a task behind that does not end when it is cancelled."""
+    _left.append(asyncio.create_task(_poll()))
+    return "left"
+
+
 @processor("ruthless.none", min_files=0)
 async def be_kind(job: JobContext) -> str:  # noqa: ARG001
     """Do nothing of that."""
@@ -80,8 +107,9 @@ def wait_in_a_child(job: JobContext, told: str, go: str) -> str:  # noqa: ARG001
 
 
 @processor("ruthless.go_on_loop", min_files=0)
-async def wait_on_the_loop(job: JobContext, told: str, nap_s: float) -> str:  # noqa: ARG001
-    """Say that it runs, sleep for less than its limit, and end."""
+async def wait_on_the_loop(job: JobContext, told: str, go: str) -> str:  # noqa: ARG001
+    """Say that it runs, wait for a file, and end."""
     await asyncio.to_thread(Path(told).touch)
-    await asyncio.sleep(nap_s)
+    while not await asyncio.to_thread(Path(go).exists):
+        await asyncio.sleep(0.01)
     return "done"

@@ -1,7 +1,5 @@
 """What the code of processors does on the event loop of a server, and what it must not come to."""
 
-import os
-import signal
 import time
 from pathlib import Path
 
@@ -13,7 +11,6 @@ from tests.acceptance.invariants import require
 from tests.acceptance.server import STOP_LIMIT_S, run_server
 
 PATIENCE_S = 30
-LIMIT_S, PAUSE_S = 6.0, 7.0
 
 
 @pytest.fixture
@@ -66,19 +63,15 @@ def test_whatever_a_processor_does_on_the_loop_the_server_goes_on_and_can_be_sto
     assert "Task was destroyed" not in server.output
 
 
-def test_a_server_that_was_paused_counts_no_time_in_which_it_did_not_run(server, tmp_path):
-    told, go = tmp_path / "told", tmp_path / "go"
-    run(server, "ruthless.none")
-    in_child = submit(server, "ruthless.go", params={"told": str(told), "go": str(go)}, timeout_s=LIMIT_S)
-    require(lambda: [] if told.exists() else ["the child has not begun"], soon())
-    on_loop = submit(server, "ruthless.go_on_loop", params={"told": f"{told}-2", "nap_s": 1}, timeout_s=LIMIT_S)
-    require(lambda: [] if Path(f"{told}-2").exists() else ["the loop has not begun"], soon())
-    os.kill(server.pid, signal.SIGSTOP)
-    go.touch()  # the child ends while the server cannot hear of it
-    require(lambda: ["the child has not ended"] if told.exists() else [], soon())
-    time.sleep(PAUSE_S)  # what is tested: the limit of both is long past
-    os.kill(server.pid, signal.SIGCONT)
-    assert [ended(server, job_id)["result"] for job_id in (in_child, on_loop)] == ["done", "done"]
+def test_threads_and_tasks_that_processors_leave_behind_hold_up_neither_the_server_nor_its_end(server):
+    assert run(server, "ruthless.threads")["result"] == "held"
+    assert run(server, "ruthless.leave_a_task")["result"] == "left"
+    stored = ask(server, "POST", "/v1/files", content=b"some bytes", headers={"Content-Type": "text/plain"})
+    assert stored.status_code == 201, stored.text
+    require_well(server)
+    assert server.stop() == 0
+    assert "tasks that processors left do not end" in server.output
+    assert "threads of processors do not end" in server.output
 
 
 def soon():

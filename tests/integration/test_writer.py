@@ -307,3 +307,20 @@ async def test_who_is_told_of_commits_cannot_stop_the_writer(database_path):
         assert await writer.write(put, "a") == "put a"
         assert await writer.write(put, "b") == "put b"
     await database.aclose()
+
+
+async def test_a_writer_that_is_lost_refuses_all_writes_and_keeps_nobody_from_the_end(database_path, monkeypatch):
+    database = Database(database_path)
+    lost = asyncio.Event()
+    asyncio.get_running_loop().set_exception_handler(lambda *_: lost.set())
+    async with asyncio.timeout(20):
+        async with Writer(database.writes) as writer:
+            assert writer._task is not None
+            waits = asyncio.create_task(writer.write(put, "a"))
+            monkeypatch.setattr(writer._task, "_work", lambda: None)
+            writer._task.task.cancel()
+            await lost.wait()
+            with pytest.raises(DatabaseUnavailableError):
+                await writer.write(put, "b")
+        with pytest.raises(DatabaseUnavailableError):
+            await waits

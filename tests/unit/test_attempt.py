@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from structlog.testing import capture_logs
 
+from service.steady_loop import run_to_end
 from service.worker.attempt import Attempt
 from service.worker.runner import Broke, Returned
 
@@ -71,14 +72,20 @@ async def test_one_that_runs_longer_than_its_limit_and_the_patience_is_given_up(
     assert processor.has_ended
 
 
-def test_not_even_one_that_swallows_all_keeps_the_loop_from_ending():
+def run_steadily(work):
+    with asyncio.Runner() as runner:
+        run_to_end(runner.get_loop(), work)
+
+
+@pytest.mark.parametrize("run", [asyncio.run, run_steadily])
+def test_not_even_one_that_swallows_all_keeps_the_loop_from_ending(run):
     kept = []
 
     async def main():
         processor = Processor(swallowed=BaseException, times=4)  # one for the end of the test
         kept.append((await stopped(processor), processor))
 
-    asyncio.run(asyncio.wait_for(main(), 60))
+    run(asyncio.wait_for(main(), 60))
     ((attempt, processor),) = kept
     assert attempt.is_given_up
     assert not processor.has_ended

@@ -78,3 +78,32 @@ async def test_one_that_cannot_be_begun_anew_is_lost(monkeypatch):
     async with asyncio.timeout(20):
         await told.wait()
     assert task.is_lost
+
+
+@pytest.mark.parametrize("when", ["before", "meanwhile"])
+async def test_nobody_waits_at_the_end_for_one_that_is_lost(monkeypatch, when):
+    is_over, told = asyncio.Event(), asyncio.Event()
+    asyncio.get_running_loop().set_exception_handler(lambda *_: told.set())
+    task = LastingTask(Work("fail"), "duty", is_over.is_set)
+    waits = asyncio.create_task(task.ended())
+    monkeypatch.setattr(task, "_work", lambda: None)
+    async with asyncio.timeout(20):
+        if when == "before":
+            await told.wait()
+        await waits
+        is_over.set()
+        task.stop()
+        await task.ended()
+
+
+async def test_one_that_is_not_begun_anew_has_ended_when_it_is_stopped(monkeypatch):
+    monkeypatch.setattr(LastingTask, "_begin_soon", lambda _task: None)
+    is_over = asyncio.Event()
+    task = LastingTask(Work("fail"), "duty", is_over.is_set)
+    await asyncio.wait([task.task])
+    await asyncio.sleep(0)
+    assert task.is_lost
+    is_over.set()
+    task.stop()
+    async with asyncio.timeout(20):
+        await task.ended()

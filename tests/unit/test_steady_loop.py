@@ -3,12 +3,13 @@
 import asyncio
 import gc
 import sys
+from contextlib import suppress
 
 import pytest
 import uvloop
 from structlog.testing import capture_logs
 
-from service.steady_loop import run_to_end, runs_user_code
+from service.steady_loop import end_what_is_left, run_to_end, runs_user_code
 
 TOLD = "code on the event loop would have ended the server, which goes on"
 
@@ -112,3 +113,39 @@ def test_user_code_finds_its_own_tasks_and_none_of_the_server(loop):
     assert kept in asyncio.all_tasks(loop)  # whoever closes the loop can end it
     kept.cancel()
     loop.run_until_complete(asyncio.wait([kept]))
+
+
+def test_tasks_and_generators_that_do_not_end_are_named_and_left_behind(loop):
+    async def poll():
+        while True:
+            with suppress(asyncio.CancelledError):
+                await asyncio.Event().wait()
+
+    async def numbers():
+        try:
+            yield 1
+        finally:
+            await asyncio.Event().wait()
+
+    async def main():
+        kept = asyncio.create_task(poll(), name="left"), asyncio.create_task(asyncio.Event().wait()), numbers()
+        await anext(kept[2])
+        return kept
+
+    stubborn, willing, _numbers = run_to_end(loop, main())
+    with capture_logs() as lines:
+        end_what_is_left(loop, 0.05)
+    assert willing.cancelled()
+    assert not stubborn.done()
+    assert asyncio.all_tasks(loop) == set()
+    (named,) = [line["tasks"] for line in lines]
+    assert "left" in {one.partition(":")[0] for one in named}
+    assert len(named) == 2  # the other closes the generator
+    stubborn._log_destroy_pending = False
+
+
+def test_a_loop_in_which_nothing_is_left_ends_without_a_word(loop):
+    run_to_end(loop, asyncio.sleep(0))
+    with capture_logs() as lines:
+        end_what_is_left(loop)
+    assert lines == []
