@@ -184,6 +184,7 @@ async def _open_workers(ground: _Ground, registry: Registry) -> AsyncIterator[_W
     async with AsyncExitStack() as stack:
         runners = await stack.enter_async_context(_open_runners(settings))
         executor = Executor(ledger, storage, registry, runners, work=ground.work.path, settings=settings)
+        stack.push_async_callback(executor.aclose)
         stack.push_async_callback(_release, ledger, jobs, boot_id, clock)
         pool = await stack.enter_async_context(Pool(consumers, queue, executor, settings.shutdown_grace_s))
         duties = open_duties(

@@ -115,6 +115,10 @@ class Executor:
                 self._leftovers.update(left)
                 await asyncio.shield(self.clear())
 
+    async def aclose(self) -> None:
+        """End the threads that copy inputs; no attempt may run any more."""
+        await self._views.aclose()
+
     async def clear(self) -> None:
         """Remove the folders of attempts that are over: out of descriptors, that may take more than one try."""
         doomed = list(self._leftovers)
@@ -148,7 +152,7 @@ class Executor:
         is_child = self._is_child(job)
         stop_limit_s = CHILD_STOP_LIMIT_S if is_child else LOOP_STOP_LIMIT_S
         attempt = Attempt(self._run(job, folder, reporter), stop_limit_s, processor=job.processor, job_id=job.id)
-        if not is_child:  # one that waits for a child has all the time
+        if not (is_child or job.inputs):  # one that waits for a child, or for its inputs, has all the time
             attempt.expect_end_within(job.timeout_s)
         return attempt
 

@@ -8,6 +8,7 @@ They stand beside the folder, which is empty when the processor begins, and go w
 """
 
 import asyncio
+import shutil
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -32,11 +33,14 @@ class Views:
     def __init__(self, storage: Storage) -> None:
         self._storage = storage
         self._long = ThreadPoolExecutor(_LONG_AT_ONCE, thread_name_prefix="views")
+        self._under_way: set[_Making] = set()
 
     async def make(
         self, files: Sequence[NewFile], folder: Path, *, with_folder: bool, reads_only: bool
     ) -> tuple[InputFile, ...]:
         """Return the inputs of one attempt, and make its folder too; told to stop, it leaves no thread that writes.
+
+        Given up, it cannot wait for the thread, which ends by itself, and removes what it has made.
 
         Raises:
             FileChangedError: the stored bytes are not those that were uploaded.
@@ -45,23 +49,68 @@ class Views:
         if not (files or with_folder):
             return ()
         is_long = not reads_only and sum(file.size_bytes for file in files) > _LONG_BYTES
-        stop = threading.Event()
-        lend = partial(self._storage.lend, reads_only=reads_only, go_on=partial(_go_on, stop))
-        make = partial(_make, files, folder, lend, with_folder=with_folder)
+        making = _Making(files, folder, partial(self._storage.lend, reads_only=reads_only), with_folder=with_folder)
         loop = asyncio.get_running_loop()
-        work = loop.run_in_executor(self._long, make) if is_long else in_own_thread(make)
+        work = loop.run_in_executor(self._long, making.run) if is_long else in_own_thread(making.run)
+        work.add_done_callback(_see)
+        self._under_way.add(making)
         try:
             return await asyncio.shield(work)
         except asyncio.CancelledError:
-            stop.set()
-            await asyncio.wait([work])
-            work.exception()  # it has been seen
+            if making.stop():
+                await asyncio.wait([work])
+            work.cancel()
             raise
+        finally:
+            making.stop()
+            self._under_way.discard(making)
+
+    async def aclose(self) -> None:
+        """Stop what is still copied, and return when its threads have ended."""
+        for making in self._under_way:
+            making.stop()
+        await in_own_thread(partial(self._long.shutdown, cancel_futures=True))
 
 
-def _go_on(stop: threading.Event) -> None:
-    if stop.is_set():
-        raise StorageFailedError("the inputs are not wanted any more")
+class _Making:
+    """What one thread does for one attempt."""
+
+    def __init__(self, files: Sequence[NewFile], folder: Path, lend: Callable[..., None], *, with_folder: bool) -> None:
+        self._folder = folder
+        self._lend = partial(lend, go_on=self._go_on)
+        self._make = partial(_make, files, folder, self._lend_next, with_folder=with_folder)
+        self._turn = threading.Lock()  # the thread takes it when it begins, or whoever stops it before that
+        self._is_stopped = threading.Event()
+
+    def run(self) -> tuple[InputFile, ...]:
+        """Make them, unless it was stopped before."""
+        if not self._turn.acquire(blocking=False):
+            return ()
+        try:
+            return self._make()
+        finally:
+            if self._is_stopped.is_set():
+                for place in (self._folder, inputs_of(self._folder)):
+                    shutil.rmtree(place, ignore_errors=True)
+
+    def stop(self) -> bool:
+        """Have it end soon; return whether it has begun at all."""
+        self._is_stopped.set()
+        return not self._turn.acquire(blocking=False)
+
+    def _lend_next(self, file: NewFile, path: Path) -> None:
+        self._go_on()
+        self._lend(file, path)
+
+    def _go_on(self) -> None:
+        if self._is_stopped.is_set():
+            raise StorageFailedError("the inputs are not wanted any more")
+
+
+def _see(work: asyncio.Future[tuple[InputFile, ...]]) -> None:
+    """Look at the error of work that nobody may wait for any more."""
+    if not work.cancelled():
+        work.exception()
 
 
 def _make(

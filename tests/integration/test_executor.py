@@ -19,6 +19,7 @@ from service.states import State
 from service.storage.local import LocalStorage
 from service.store.control import Staging
 from service.store.records import Claim, NewFile
+from service.worker.attempt import Attempt
 from service.worker.executor import Executor
 from service.worker.ledger import Ledger
 from service.worker.runner import Assignment, Broke, LoopRunner, Returned, Verdict
@@ -305,6 +306,20 @@ async def test_a_folder_that_cannot_be_made_fails_the_attempt(bench):
     assert await bench.store.state(job_id) is not State.RUNNING
 
 
+async def test_the_time_of_an_attempt_begins_when_it_has_its_inputs(bench, monkeypatch):
+    events, make = [], bench.executor._views.make
+
+    async def make_late(*args, **options):
+        files = await make(*args, **options)
+        events.append("inputs")
+        return files
+
+    monkeypatch.setattr(bench.executor._views, "make", make_late)
+    monkeypatch.setattr(Attempt, "expect_end_within", lambda _attempt, limit_s: events.append(limit_s))
+    await bench.execute(on_loop, "greet", uploads=(await bench.stored("hello"),), timeout_s=7)
+    assert events == ["inputs", 7]
+
+
 # ---- being stopped
 
 
@@ -403,7 +418,8 @@ async def test_the_end_of_an_old_attempt_does_not_hide_that_a_new_one_was_begun(
     await bench.elsewhere.begun.wait()
     old.stop()
     await first
-    assert await bench.executor.free(job_id, 2)
+    (held,) = await bench.store.jobs.list_held(WORKER)
+    assert await bench.executor.free(held)
     assert (await bench.store.jobs.get(job_id)).job.attempt == 2  # it counts
     bench.elsewhere.give(Returned("late"))
     await second

@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 import threading
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ import pytest
 
 from service import Fail
 from service.catalogue.files.processors import checksum
+from service.errors import StorageFailedError
 from service.storage import copying
 from service.testing import open_app, run_processor
 from service.worker.views import Views
@@ -51,9 +53,11 @@ async def test_whatever_tools_do_to_their_input_the_original_stays(name, tools, 
             assert hashlib.sha256(whole.content).hexdigest() == one, original["name"]
         outputs = [(await app.get(output["links"]["content"])).content for output in job["outputs"]]
         assert [hashlib.sha256(content).hexdigest() for content in outputs] == hashes[-2:]
+        async with asyncio.timeout(60):  # they go after the job has ended
+            while list((tmp_path / "work").glob("*/*")):
+                await asyncio.sleep(0)
         stored = tmp_path / "files"
         assert [path.stat().st_nlink for path in stored.iterdir()] == [1] * len(list(stored.iterdir()))
-        assert list((tmp_path / "work").glob("*/*")) == []
 
 
 def user_is(monkeypatch, user_id):
@@ -170,6 +174,62 @@ async def test_an_attempt_that_is_stopped_leaves_no_thread_that_still_copies(tmp
     with pytest.raises(asyncio.CancelledError):
         await making
     assert storage.ended.is_set()
+
+
+def making(views, folder, size_bytes=1):
+    """Make the views of an input of this size; of a large one, in the threads for what is long."""
+    file = replace(new_file(), size_bytes=size_bytes)
+    return views.make([file], folder, with_folder=False, reads_only=False)
+
+
+async def test_an_attempt_that_is_given_up_stops_its_thread_which_leaves_nothing(tmp_path):
+    storage: Any = Endless()
+    work = making(Views(storage), tmp_path / "1")
+    waiting = work.send(None)  # as a task would
+    await storage.begun.wait()
+    work.close()
+    waiting.cancel()
+    async with asyncio.timeout(20):
+        while list(tmp_path.iterdir()):
+            await asyncio.sleep(0.01)
+    assert await asyncio.to_thread(storage.ended.wait, 20)
+
+
+async def test_an_attempt_whose_copy_has_not_begun_does_not_wait_for_those_of_others(tmp_path):
+    storage: Any = Endless()
+    views = Views(storage)
+    long = [asyncio.create_task(making(views, tmp_path / str(number), 2**30)) for number in range(3)]
+    async with asyncio.timeout(20):
+        while len(list(tmp_path.iterdir())) < 2:
+            await asyncio.sleep(0.01)
+        long[2].cancel()
+        await asyncio.wait([long[2]])
+    assert [task.done() for task in long] == [False, False, True]
+    await views.aclose()
+    assert not (tmp_path / "2-inputs").exists()
+    assert all(
+        isinstance(one, Exception | asyncio.CancelledError)
+        for one in await asyncio.gather(*long, return_exceptions=True)
+    )
+
+
+async def test_the_end_of_the_service_ends_the_threads_that_copy(tmp_path):
+    storage: Any = Endless()
+    views = Views(storage)
+    task = asyncio.create_task(making(views, tmp_path / "1", 2**30))
+    await storage.begun.wait()
+    (thread,) = views._long._threads
+    await views.aclose()
+    assert not thread.is_alive()
+    with pytest.raises(StorageFailedError):
+        await task
+
+
+async def test_a_service_that_ends_closes_its_executor(tmp_path):
+    async with open_app(SPOILING, data_dir=tmp_path) as app:
+        views = app.runtime.control._executor._views
+    with pytest.raises(RuntimeError, match="shutdown"):
+        views._long.submit(print)
 
 
 # ---- a trial
