@@ -1,6 +1,5 @@
 """From a request body to fields, and bytes that are durable in the storage."""
 
-import asyncio
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
@@ -18,6 +17,7 @@ from service.intake.incoming import Incoming, bounded, read_small
 from service.intake.json_text import DoubledKeysError, parse_json
 from service.intake.multipart import Event, MultipartReader, PartBegin, PartData, PartEnd
 from service.intake.submission import doubled_fields
+from service.own_threads import in_own_thread
 from service.settings import Settings
 from service.storage.base import Storage, Upload
 from service.store.ids import new_id
@@ -241,7 +241,7 @@ def _require_utf_8(charset: str | None) -> None:
 async def _parse_json(body: bytes) -> Any:
     try:
         # beside the event loop where it may take long
-        return parse_json(body) if len(body) <= _SMALL_BYTES else await asyncio.to_thread(parse_json, body)
+        return parse_json(body) if len(body) <= _SMALL_BYTES else await in_own_thread(parse_json, body)
     except DoubledKeysError as error:
         raise InvalidRequestError(f"not valid: {error}", errors=doubled_fields(error)) from None
     except ValueError as error:
