@@ -4,7 +4,8 @@ It also sees whether the child moves at all.
 
 What counts is the memory that is really there, not the address space: see `service.worker.limits`. The child
 itself is looked at ten times a second, which is one small file of /proc; its descendants once a second, which
-is a look at all processes, done in a thread and shared by all guards.
+is a look at all processes, done in a thread and shared by all guards. Shared memory is looked for once a second too,
+in a thread that nobody waits for: what a process has mapped cannot be read while it hangs in a page fault.
 """
 
 import asyncio
@@ -57,6 +58,7 @@ class Guard:
         self._cpu_before_s = sum(one.cpu_s for one in self._pair())
         self.family: dict[int, Look] = {}
         self.segments = Segments()
+        self._search: asyncio.Future[None] | None = None
 
     async def watch(self) -> Broke:
         """Return when there is a reason to end the attempt: the verdict."""
@@ -65,7 +67,6 @@ class Guard:
             await asyncio.sleep(LOOK_S)
             look += 1
             keeper, child = self._pair()
-            self.segments.look((self._child_pid,))
             fault = (
                 self._stopped(keeper, child)
                 or self._too_large()
@@ -73,6 +74,7 @@ class Guard:
             )
             if fault is None and look % LOOKS_BETWEEN_CENSUSES == 0:
                 fault = await self._family_fault()
+                self._search_segments()
             if fault is not None:
                 return fault
 
@@ -100,11 +102,19 @@ class Guard:
         self.family = await self._census.family_of(self._keeper_pid)
         if len(self.family) <= 1:
             return None
-        self.segments.look(self.family)
         if fault := await self._family_too_large():
             return fault
         used_s = look_at(self._keeper_pid).cpu_s + sum(one.cpu_s for one in self.family.values())
         return self._out_of_time(used_s - self._cpu_before_s)
+
+    def _search_segments(self) -> None:
+        """Begin a look for shared memory, unless the last one is not over."""
+        if self._search is not None:
+            if not self._search.done():
+                return
+            self._search.result()
+        pids = {self._child_pid, *self.family}
+        self._search = asyncio.get_running_loop().run_in_executor(None, self.segments.look, pids)
 
     async def _family_too_large(self) -> Broke | None:
         pids = [*self.family]

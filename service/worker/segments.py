@@ -37,14 +37,20 @@ class Segments:
     def __init__(self) -> None:
         self._before = set(_present())
         self._ours: set[Segment] = set()
+        self._seen_by: dict[Segment, set[int]] = {}
 
     def look(self, pids: Iterable[int]) -> None:
-        """Note which of the new segments these processes hold, or made."""
-        found = _present()
-        if new := found.keys() - self._before - self._ours:
-            pids = set(pids)
-            held = {one for pid in pids for one in _held_by(pid)}
-            self._ours |= {one for one in new if _is_held(one, held) or _is_made_by(pids, one, found[one])}
+        """Note which of the new segments these processes hold, or made.
+
+        To ask what a process holds is dear, and may hang with it: of one segment, each process is asked once.
+        """
+        found, pids = _present(), set(pids)
+        new = found.keys() - self._before - self._ours
+        unasked = {pid for one in new for pid in pids - self._seen_by.get(one, set())}
+        held = {one for pid in unasked for one in _held_by(pid)}
+        ours = {one for one in new if _is_held(one, held) or _is_made_by(pids, one, found[one])}
+        self._ours |= ours
+        self._seen_by = {one: self._seen_by.get(one, set()) | pids for one in new - ours}
 
     def remove(self, *ending: int) -> list[str]:
         """Remove ours, but for those that a process other than the `ending` ones holds; return their names."""
