@@ -22,7 +22,6 @@ T = TypeVar("T")
 
 _COUNT = 32  # so many that uploads do not queue up for their fsyncs
 _LEAVE_LIMIT_S = 2.0
-_of_loops: WeakKeyDictionary[asyncio.AbstractEventLoop, ThreadPoolExecutor] = WeakKeyDictionary()
 
 
 class ForeignThreads(ThreadPoolExecutor):
@@ -33,26 +32,49 @@ class ForeignThreads(ThreadPoolExecutor):
         super().shutdown(wait=False, cancel_futures=True)
 
 
+class _Pools:
+    """The threads of one loop: those of the services that are open on it, and those for user code."""
+
+    def __init__(self) -> None:
+        self.own = ThreadPoolExecutor(_COUNT, thread_name_prefix="disk")
+        self.foreign = _foreign_threads()
+        self.services = 0
+
+
+_of_loops: WeakKeyDictionary[asyncio.AbstractEventLoop, _Pools] = WeakKeyDictionary()
+
+
 @contextmanager
 def open_threads() -> Iterator[None]:
-    """Give the running loop threads of the service, which are waited for at the end, and others for user code."""
+    """Give the running loop threads of the service, which are waited for at the end, and others for user code.
+
+    Several services on one loop share them, and the last one closes them.
+    """
     loop = asyncio.get_running_loop()
-    theirs = ForeignThreads(_COUNT, thread_name_prefix="processors")
-    loop.set_default_executor(theirs)
-    with ThreadPoolExecutor(_COUNT, thread_name_prefix="disk") as own:
-        _of_loops[loop] = own
-        try:
-            yield
-        finally:
-            theirs.shutdown()
-            if _of_loops.get(loop) is own:
-                del _of_loops[loop]
+    if (pools := _of_loops.get(loop)) is None:
+        pools = _of_loops[loop] = _Pools()
+        loop.set_default_executor(pools.foreign)
+    pools.services += 1
+    try:
+        yield
+    finally:
+        pools.services -= 1
+        if not pools.services:
+            del _of_loops[loop]
+            pools.foreign.shutdown()
+            loop.set_default_executor(_foreign_threads())  # whatever runs on this loop afterwards needs some, too
+            pools.own.shutdown()
+
+
+def _foreign_threads() -> ForeignThreads:
+    return ForeignThreads(_COUNT, thread_name_prefix="processors")
 
 
 def in_own_thread(function: Callable[..., T], *args: object) -> asyncio.Future[T]:
     """Call the function in a thread of the service; where no service is open, in a default one of the loop."""
     loop = asyncio.get_running_loop()
-    return loop.run_in_executor(_of_loops.get(loop), function, *args)
+    pools = _of_loops.get(loop)
+    return loop.run_in_executor(None if pools is None else pools.own, function, *args)
 
 
 def leave_in_time(limit_s: float = _LEAVE_LIMIT_S) -> None:

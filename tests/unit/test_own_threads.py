@@ -38,3 +38,12 @@ async def test_what_the_service_does_in_its_threads_is_done_before_it_has_ended(
 
 async def test_without_a_service_a_default_thread_is_taken():
     assert await in_own_thread(int, "7") == 7
+
+
+async def test_the_end_of_one_service_takes_no_threads_from_another_on_its_loop():
+    with open_threads():
+        with open_threads():
+            pass
+        assert (await in_own_thread(threading.current_thread)).name.startswith("disk")
+        assert await asyncio.to_thread(int, "7") == 7
+    assert await asyncio.to_thread(int, "7") == 7
