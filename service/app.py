@@ -7,7 +7,7 @@ import os
 import signal
 import socket
 from collections.abc import AsyncIterator, Collection, Iterator
-from contextlib import asynccontextmanager, contextmanager, suppress
+from contextlib import asynccontextmanager, closing, contextmanager, suppress
 from pathlib import Path
 from types import FrameType
 
@@ -101,16 +101,24 @@ def serve(settings: Settings) -> None:
         server = _Server(config, app, settings)
         # not with asyncio.run, whose loop is the slow one: uvicorn takes uvloop, where it is installed;
         # SystemExit is how it ends when the lifespan could not start
-        with suppress(SystemExit), asyncio.Runner(loop_factory=config.get_loop_factory()) as runner:
-            try:
-                run_to_end(runner.get_loop(), server.serve([listener]))
-            finally:
-                end_what_is_left(runner.get_loop())
+        with suppress(SystemExit), _loop_of(config) as loop:
+            run_to_end(loop, server.serve([listener]))
     if (error := getattr(app.state, "start_error", None)) is not None:
         raise error
     if not server.started:
         raise SystemExit(1)  # the log has the traceback
     leave_in_time()
+
+
+@contextmanager
+def _loop_of(config: uvicorn.Config) -> Iterator[asyncio.AbstractEventLoop]:
+    """Give a loop, and close it: not as `asyncio.Runner` does, which what user code left behind can hold up or stop."""
+    make = config.get_loop_factory() or asyncio.new_event_loop
+    with closing(make()) as loop:
+        try:
+            yield loop
+        finally:
+            end_what_is_left(loop)
 
 
 class _Server(uvicorn.Server):

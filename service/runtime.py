@@ -18,7 +18,7 @@ from service.intake.submit import Intake
 from service.meters import Meters
 from service.own_threads import open_threads
 from service.ownership import owned
-from service.processors.registry import Registry, load_registry
+from service.processors.registry import Registry, absolute, load_registry
 from service.queues.base import Share
 from service.queues.memory import MemoryQueue
 from service.settings import Settings
@@ -248,7 +248,7 @@ async def _open_runners(settings: Settings) -> AsyncIterator[dict[str, Runner]]:
     on_loop = LoopRunner({server_settings: own_settings})
     children = ChildRunner(
         settings.child_processes,
-        settings.processors,
+        absolute(settings.processors),
         jobs_per_child=settings.jobs_per_child,
         file_limit_bytes=settings.job_file_limit_bytes,
     )

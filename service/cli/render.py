@@ -112,7 +112,7 @@ def exact(value: float, unit: str) -> str:
     """Return a setting in the largest unit that loses nothing: `256 MiB`, `7 d`, `90 s`."""
     if unit == "bytes":
         power = max(power for power in range(4) if value % 1024**power == 0) if value else 0
-        return f"{value / 1024**power:g} {_UNITS[power]}"
+        return f"{int(value) // 1024**power} {_UNITS[power]}"
     length, name = next((one for one in _AGES if value and value % one[0] == 0), _AGES[-1])
     return f"{value / length:g} {name}"
 

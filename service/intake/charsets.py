@@ -6,7 +6,7 @@ import re
 from python_multipart.multipart import parse_options_header
 
 CHARSETS = re.compile(
-    r"utf-?8|(us-)?ascii|utf-16(le|be)?|iso-8859-\d+|windows-\d+|koi8-[ru]|gb2312|gbk|gb18030|big5|euc-(jp|kr)"
+    r"utf-?8|(us-)?ascii|utf-16(le|be)?|iso-8859-\d+|latin-?1|windows-\d+|koi8-[ru]|gb2312|gbk|gb18030|big5|euc-(jp|kr)"
     r"|shift_jis|iso-2022-(jp|kr)",
     re.IGNORECASE | re.ASCII,
 )

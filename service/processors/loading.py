@@ -24,7 +24,7 @@ def named(place: str) -> Iterator[Processor]:
     Raises:
         ProcessorLoadError: it cannot be imported; the sentence names file and line.
     """
-    load = (lambda: _import_file(Path(place))) if _is_file(place) else (lambda: importlib.import_module(place))
+    load = (lambda: _import_file(Path(place))) if is_file(place) else (lambda: importlib.import_module(place))
     return _processors_in(place, _loaded(place, load))
 
 
@@ -33,7 +33,7 @@ def look_around(place: str) -> None:
 
     What is installed is found first, so that no file there hides what the service needs. Children take `sys.path` over.
     """
-    folder = str(Path(place).resolve().parent if _is_file(place) else Path.cwd())
+    folder = str(Path(place).resolve().parent if is_file(place) else Path.cwd())
     if folder not in sys.path:
         sys.path.append(folder)
         importlib.invalidate_caches()
@@ -59,7 +59,8 @@ def location_of(function: Callable[..., Any]) -> str:
     return f"{code.co_filename}:{code.co_firstlineno}" if code else str(getattr(function, "__module__", function))
 
 
-def _is_file(place: str) -> bool:
+def is_file(place: str) -> bool:
+    """Return whether the place is that of a file, and not the name of a module."""
     return place.endswith(".py")
 
 

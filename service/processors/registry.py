@@ -3,10 +3,11 @@
 import difflib
 import itertools
 from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
 
 from service.errors import ProcessorLoadError, UnknownProcessorError
 from service.processors.base import Processor
-from service.processors.loading import installed, location_of, look_around, named
+from service.processors.loading import installed, is_file, location_of, look_around, named
 
 CATALOGUE = (
     "service.catalogue.archive.processors",
@@ -76,6 +77,12 @@ class Registry(Mapping[str, Processor]):
 def is_of_catalogue(processor: Processor) -> bool:
     """Whether it is one of the built-in processors."""
     return processor.function.__module__.startswith("service.catalogue.")
+
+
+def absolute(spec: str) -> str:
+    """Return the same with the paths of files from the root: the working folder may be another one later."""
+    places = (place.strip() for place in spec.split(","))
+    return ",".join(str(Path(place).absolute()) if is_file(place) else place for place in places)
 
 
 def load_registry(spec: str = "") -> Registry:

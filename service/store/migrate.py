@@ -68,10 +68,10 @@ def _with_alembic(path: Path, act: Any) -> tuple[str | None, str | None]:
 def _refuse_loss(path: Path) -> None:
     """Refuse to begin anew over files: to an empty database they are orphans, and the sweep would delete them.
 
-    The storage makes its folder after the first database is there, so a folder without one has lost it.
+    The storage makes its folder after the first database is there, so files without one have lost it.
     """
     files = path.parent / "files"
-    if files.is_dir() and not (path.exists() and path.stat().st_size):
+    if files.is_dir() and any(files.iterdir()) and not (path.exists() and path.stat().st_size):
         raise DatabaseMissingError(
             f"the database {path} is missing, and {files} shows that there was one: put it back from a backup, "
             f"or name another data folder; to begin anew, and lose what is there, delete {files}"

@@ -22,7 +22,17 @@ from service.store.records import ClaimedJob, HeldJob
 from service.worker.attempt import Attempt
 from service.worker.ledger import Ledger, broken_by
 from service.worker.reporter import Reporter
-from service.worker.runner import Assignment, Broke, Postponed, Refused, Returned, Runner, Verdict, timed_out
+from service.worker.runner import (
+    Assignment,
+    Broke,
+    Postponed,
+    Refused,
+    Returned,
+    Runner,
+    Verdict,
+    timed_out,
+    verdict_of,
+)
 from service.worker.views import Views, inputs_of
 
 log = structlog.get_logger()
@@ -206,6 +216,8 @@ class Executor:
             return Postponed(0)
         try:
             return attempt.verdict()
+        except GeneratorExit as error:  # that of a task it awaited: it closes all that is between them, also its runner
+            return verdict_of(error)
         except BaseException as error:  # it is stored in a task, and concerns that task alone
             log.exception("attempt could not be run", job_id=job.id)
             return broken_by(error)

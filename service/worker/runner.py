@@ -250,11 +250,19 @@ def _verdict_of(error: BaseException) -> Verdict:
             delay_s = error.delay_s
             return Broke("failed", plain_text(error), delay_s=None if delay_s is None else float(delay_s))
         case Exception():
-            trace = plain_text("".join(traceback.format_exception(error))[-MAX_TRACE_CHARS:], MAX_TRACE_CHARS)
-            sentence = plain_text(f"{type(error).__name__}: {plain_text(error)}")
-            return Broke("failed", sentence, facts={"traceback": trace})
+            return Broke("failed", _sentence_of(error), facts=_trace_of(error))
         case _:  # such as SystemExit
-            return Broke("failed", plain_text(f"the processor raised {type(error).__name__}: {plain_text(error)}"))
+            return Broke("failed", plain_text(f"the processor raised {_sentence_of(error)}"), facts=_trace_of(error))
+
+
+def _sentence_of(error: BaseException) -> str:
+    said = plain_text(error)
+    return plain_text(f"{type(error).__name__}: {said}" if said else type(error).__name__)
+
+
+def _trace_of(error: BaseException) -> dict[str, Any]:
+    trace = "".join(traceback.format_exception(error))[-MAX_TRACE_CHARS:]
+    return {"traceback": plain_text(trace, MAX_TRACE_CHARS)}
 
 
 def plain_text(said: object, limit: int = MAX_MESSAGE_CHARS) -> str:

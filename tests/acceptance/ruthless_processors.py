@@ -90,6 +90,19 @@ async def leave_a_task(job: JobContext) -> str:  # noqa: ARG001
     return "left"
 
 
+def _exit_again(loop: asyncio.AbstractEventLoop) -> None:
+    loop.call_later(0.02, _exit_again, loop)
+    sys.exit(1)
+
+
+@processor("ruthless.exit_again", min_files=0)
+async def exit_again(job: JobContext) -> str:  # noqa: ARG001
+    """Leave a callback behind that wants to end the program, again and again."""
+    loop = asyncio.get_running_loop()
+    loop.call_later(0.02, _exit_again, loop)
+    return "left"
+
+
 @processor("ruthless.none", min_files=0)
 async def be_kind(job: JobContext) -> str:  # noqa: ARG001
     """Do nothing of that."""

@@ -100,6 +100,14 @@ async def name_output_badly(job: JobContext) -> None:
     job.output("\udcff.txt").write_text("x")
 
 
+@step
+async def await_generator_exit(_job: JobContext) -> None:
+    async def end() -> None:
+        raise GeneratorExit("out of a task")
+
+    await asyncio.create_task(end())
+
+
 class Elsewhere:
     """Runs nothing: waits for the verdict that the test gives, or until it is stopped."""
 
@@ -447,3 +455,9 @@ async def test_a_folder_that_could_not_be_removed_is_removed_later(bench, monkey
     monkeypatch.undo()
     await bench.executor.clear()
     assert list(bench.work.iterdir()) == []
+
+
+async def test_the_generator_exit_of_a_task_that_it_awaits_is_the_processors_own_failure(bench):
+    job_id = await bench.execute(on_loop, "await_generator_exit", max_attempts=1)
+    error = (await bench.store.jobs.get(job_id)).job.error
+    assert (error["code"], error["message"]) == ("failed", "the processor raised GeneratorExit: out of a task")

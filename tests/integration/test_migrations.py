@@ -12,7 +12,7 @@ from alembic.migration import MigrationContext
 from sqlalchemy import NullPool, create_engine
 from sqlmodel import SQLModel
 
-from service.errors import DatabaseTooNewError, StartError
+from service.errors import DatabaseMissingError, DatabaseTooNewError, StartError
 from service.store import models  # noqa: F401 - fills SQLModel.metadata
 from service.store.ids import new_id
 from service.store.migrate import downgrade, migrations_folder, upgrade
@@ -163,3 +163,12 @@ async def test_a_job_that_ran_when_an_older_version_died_is_rescued_after_the_mi
         assert await store.rescue(at(0)) == 1
         job = (await store.jobs.get(str(row["id"]))).job
         assert (job.state, job.attempt, job.losses) == ("queued", 0, 1)
+
+
+def test_an_empty_folder_of_files_has_lost_no_database(tmp_path):
+    (tmp_path / "files").mkdir()
+    upgrade(tmp_path / "filemill.db")
+    (tmp_path / "filemill.db").unlink()
+    (tmp_path / "files" / "kept").touch()
+    with pytest.raises(DatabaseMissingError):
+        upgrade(tmp_path / "filemill.db")

@@ -519,6 +519,7 @@ def test_ages_are_for_people(seconds, words):
     [
         (600.0, "s", "10 min"), (90.0, "s", "90 s"), (604800.0, "s", "7 d"), (0.5, "s", "0.5 s"), (0, "s", "0 s"),
         (10 * 1024**3, "bytes", "10 GiB"), (1000, "bytes", "1000 bytes"), (0, "bytes", "0 bytes"),
+        (123456789, "bytes", "123456789 bytes"), (3 * 1024 + 1, "bytes", "3073 bytes"),
     ],
 )  # fmt: skip
 def test_settings_are_shown_in_the_largest_unit_that_loses_nothing(value, unit, words):

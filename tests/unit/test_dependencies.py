@@ -289,7 +289,7 @@ async def test_whatever_a_factory_raises_is_the_verdict_of_the_attempt_on_the_lo
     assignment = Assignment("job-1", 1, 1, one, {}, {}, (), tmp_path, 60)
     async with asyncio.timeout(20):
         verdict: Any = await LoopRunner().run(assignment, job.emit)
-    expected = {cancels: "the processor raised CancelledError: ", stops: "RuntimeError: coroutine raised StopIteration"}
+    expected = {cancels: "the processor raised CancelledError", stops: "RuntimeError: coroutine raised StopIteration"}
     assert verdict.message == expected.get(factory, "the processor raised SystemExit: 3")
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from service.errors import ProcessorLoadError, UnknownProcessorError
-from service.processors.registry import load_registry
+from service.processors.registry import absolute, load_registry
 from service.testing import open_app
 
 ROOT = Path(__file__).parents[2]
@@ -165,3 +165,9 @@ def test_loading_the_catalogue_loads_no_large_library():
     assert not {"av", "pyvips", "duckdb", "jinja2", "httpx", "pypdfium2", "fastapi", "sqlalchemy"} & set(
         modules.stdout.split()
     )
+
+
+def test_the_paths_of_files_are_those_of_the_folder_of_the_start(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert absolute("pkg.module, ./mine.py,/other.py") == f"pkg.module,{tmp_path}/mine.py,/other.py"
+    assert absolute("") == ""

@@ -124,9 +124,9 @@ class _UnspeakableError(BaseException):
     ("error", "message"),
     [
         (SystemExit(3), "the processor raised SystemExit: 3"),
-        (KeyboardInterrupt(), "the processor raised KeyboardInterrupt: "),
-        (GeneratorExit(), "the processor raised GeneratorExit: "),
-        (asyncio.CancelledError(), "the processor raised CancelledError: "),
+        (KeyboardInterrupt(), "the processor raised KeyboardInterrupt"),
+        (GeneratorExit(), "the processor raised GeneratorExit"),
+        (asyncio.CancelledError(), "the processor raised CancelledError"),
         (_OwnError("why"), "the processor raised _OwnError: why"),
         (_UnspeakableError(), "the processor raised _UnspeakableError: <_UnspeakableError>"),
         (
@@ -144,6 +144,7 @@ async def test_whatever_a_processor_raises_is_its_verdict(assign, error, message
 
     verdict: Any = await LoopRunner().run(assign(function), ignore)
     assert (type(verdict), verdict.code, verdict.message) == (Broke, "failed", message)
+    assert "Traceback" in verdict.facts.get("traceback", "Traceback" if "_Unspeakable" in message else "")
 
 
 async def test_the_end_of_a_task_that_the_processor_has_cancelled_is_its_own_failure(assign):
@@ -153,7 +154,7 @@ async def test_the_end_of_a_task_that_the_processor_has_cancelled_is_its_own_fai
         await task
 
     verdict: Any = await LoopRunner().run(assign(function), ignore)
-    assert verdict == Broke("failed", "the processor raised CancelledError: ")
+    assert (verdict.code, verdict.message) == ("failed", "the processor raised CancelledError")
 
 
 async def test_what_the_clean_up_of_a_processor_raises_when_its_time_is_over_changes_nothing(assign):

@@ -236,7 +236,18 @@ async def test_a_header_that_matters_is_refused_when_a_part_has_it_twice(post, n
 
 
 async def test_a_field_is_read_in_its_charset(post, subtests):
-    for charset in ("utf-8", "UTF-8", '"utf-8"', "iso-8859-1", "windows-1252", "utf-16", "utf-16le", "us-ascii"):
+    for charset in (
+        "utf-8",
+        "UTF-8",
+        '"utf-8"',
+        "iso-8859-1",
+        "windows-1252",
+        "utf-16",
+        "utf-16le",
+        "us-ascii",
+        "latin-1",
+        "latin1",
+    ):
         text = '{"a": "ä"}' if charset != "us-ascii" else '{"a": "a"}'
         header = f"Content-Type: text/plain; charset={charset}\r\n".encode()
         with subtests.test(charset=charset):
