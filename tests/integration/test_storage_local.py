@@ -407,11 +407,11 @@ async def test_what_is_kept_cannot_be_written_by_accident(storage):
 
 async def test_two_uploads_under_one_key_do_not_destroy_each_other(storage):
     async with storage.upload("key") as first:
-        await first.write(content(2 * MIB))
+        await first.write(content(3 * MIB))  # the third piece waits for the first: the file is open by then
         with pytest.raises(StorageFailedError):
             await keep(storage, "key", b"second")
         await first.keep()
-    assert await read(storage, "key") == content(2 * MIB)
+    assert await read(storage, "key") == content(3 * MIB)
 
 
 async def test_every_key_of_a_large_folder_is_listed_once(storage, tmp_path):
