@@ -6,8 +6,8 @@ from typing import cast
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from service.errors import FilemillError, HeadersStalledError, RequestHeadersTooLargeError
-from service.web.body_pieces import PiecesProtocol
+from service.errors import BadRequestError, FilemillError, HeadersStalledError, RequestHeadersTooLargeError
+from service.web.offered_upgrades import OneProtocol
 from service.web.problems import PROBLEM_JSON, problem
 from service.web.streaming import ABORT
 
@@ -30,7 +30,7 @@ class HeaderLimit:
             await self._app(scope, receive, send)
 
 
-class BoundedHttpProtocol(PiecesProtocol):
+class BoundedHttpProtocol(OneProtocol):
     """HTTP/1.1 as uvicorn speaks it, for clients whose headers come to an end: it would gather them for ever."""
 
     _head_bytes = 0
@@ -73,6 +73,10 @@ class BoundedHttpProtocol(PiecesProtocol):
         """Take the request as complete: what comes next are headers."""
         self._in_body, self._head_bytes = False, 0
         super().on_message_complete()
+
+    def send_400_response(self, msg: str) -> None:  # noqa: ARG002 - it says no more
+        """Refuse what the parser cannot read, as anything else is refused."""
+        self._refuse(BadRequestError("what came is not HTTP/1.1, or breaks its rules; nothing of it was taken"))
 
     def _await_headers(self) -> None:
         self._deadline = self.loop.call_later(HEADER_TIMEOUT_S, self._give_up)

@@ -17,6 +17,7 @@ _WAIT = re.compile(r"(?:^|[,;\s])wait\s*=\s*(\"?)(\d{1,18})\1\s*(?:[,;]|$)", re.
 _MAX_DIGITS = 18
 _PLAIN = {
     "Content-Encoding": {"", "identity"},
+    "Transfer-Encoding": {"", "chunked", "identity"},  # the server undoes the chunks, and leaves the rest as it is
     "Content-Transfer-Encoding": {"", "7bit", "8bit", "binary", "identity"},  # of mail, but some clients send it
 }
 

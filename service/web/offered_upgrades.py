@@ -1,0 +1,91 @@
+"""Requests that offer another protocol (`Upgrade: h2c`, as the HttpClient of Java does) are requests like any other.
+
+Nobody has to take such an offer (RFC 9110, section 7.8). But the parser holds all that follows the headers for the
+other protocol: uvicorn would answer as if there were no body, and an upload would be stored as an empty file.
+"""
+
+import httptools
+
+from service.web.body_pieces import PiecesProtocol
+
+
+class OneProtocol(PiecesProtocol):
+    """HTTP/1.1 to the end of the connection, but for a WebSocket; the body of a request is read whatever it offers."""
+
+    _owes_body = False
+    _is_resuming = False
+
+    def __init__(self, *args: object, **kwargs: object) -> None:
+        super().__init__(*args, **kwargs)  # type: ignore[arg-type]  # whatever uvicorn gives
+        self._renew_parser()
+
+    def go_on(self, rest: bytes) -> None:
+        """Read on behind the headers of a request that offers another protocol."""
+        self._renew_parser()
+        if self._owes_body:
+            self._owes_body, self._is_resuming = False, True
+            self.parser.feed_data(b"POST / HTTP/1.1\r\n" + b"".join(self._framing()) + b"\r\n")
+            self._is_resuming = False
+        if rest:
+            self.parser.feed_data(rest)
+
+    def declines_upgrade(self) -> bool:
+        """Whether the other protocol that is offered is none that is spoken here."""
+        return not self._should_upgrade()
+
+    def on_message_begin(self) -> None:
+        """Begin a request, unless it has begun."""
+        if not self._is_resuming:
+            super().on_message_begin()
+
+    def on_url(self, url: bytes) -> None:
+        """Take a piece of the address."""
+        if not self._is_resuming:
+            super().on_url(url)
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """Take a header."""
+        if not self._is_resuming:
+            super().on_header(name, value)
+
+    def on_headers_complete(self) -> None:
+        """Take the headers as complete."""
+        if not self._is_resuming:
+            super().on_headers_complete()
+            self._owes_body = self.parser.should_upgrade() and self.declines_upgrade() and any(self._framing())
+
+    def on_message_complete(self) -> None:
+        """Take the request as complete, unless the parser only believes so."""
+        if not self._owes_body:
+            super().on_message_complete()
+
+    def _framing(self) -> list[bytes]:
+        """Return the lines that say how long the body is."""
+        names = (b"content-length", b"transfer-encoding")
+        return [b"%b: %b\r\n" % (name, value) for name, value in self.headers if name in names]
+
+    def _renew_parser(self) -> None:
+        self.parser = _Parser(self)
+        self.parser.set_dangerous_leniencies(lenient_data_after_close=True)  # as uvicorn does
+
+
+class _Parser(httptools.HttpRequestParser):
+    """The parser, which does not stop at an offer."""
+
+    def __init__(self, protocol: OneProtocol) -> None:
+        super().__init__(protocol)
+        self._protocol = protocol
+
+    def feed_data(self, data: bytes) -> None:  # type: ignore[override]  # bytes are all that comes
+        """Parse the next bytes.
+
+        Raises:
+            HttpParserError: they are not HTTP.
+            HttpParserUpgrade: the rest of the connection is a WebSocket.
+        """
+        try:
+            super().feed_data(data)
+        except httptools.HttpParserUpgrade as offer:
+            if not self._protocol.declines_upgrade():
+                raise
+            self._protocol.go_on(data[offer.args[0] :])
