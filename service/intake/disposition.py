@@ -13,7 +13,7 @@ _PARAM = re.compile(rb""";\s*([^\s=;"]+)\s*=\s*("(?:[^"\\]|\\.)*"(?=\s*(?:;|$))|
 _QUOTED_PAIR = re.compile(rb'\\(["\\])')
 _WORD = re.compile(r"=\?([^?*\s]+)(?:\*[^?\s]*)?\?([bq])\?([^?\s]*)\?=", re.IGNORECASE)
 _WORDS = re.compile(rf"(?:{_WORD.pattern}\s*)+", re.IGNORECASE)
-_EXTENDED = re.compile(rb"(utf-8|iso-8859-1)'[^']*'(.*)", re.DOTALL | re.IGNORECASE)
+_EXTENDED = re.compile(rb"([^']+)'[^']*'(.*)", re.DOTALL)
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +40,8 @@ def parse_disposition(header: bytes) -> Disposition:
     filename = _extended(params.get(b"filename*", b"") or b"".join(_continued(params)))
     if filename is None and b"filename" in params:
         filename = _without_words(_text(params[b"filename"]) or "")
+    if filename is None:  # it is a file, though its name cannot be read
+        filename = _text(params.get(b"filename*"))
     return Disposition(_text(params.get(b"name")) or None, filename)
 
 
@@ -54,9 +56,16 @@ def _text(value: bytes | None) -> str | None:
 
 
 def _extended(value: bytes) -> str | None:
-    """Return an extended value (RFC 8187), or None where it is not one."""
-    found = _EXTENDED.fullmatch(value.strip().strip(b'"'))
-    return None if found is None else unquote_to_bytes(found[2]).decode(found[1].decode(), errors="replace")
+    """Return an extended value (RFC 8187), or None where it is not one, or in a charset that is not read."""
+    if (found := _EXTENDED.fullmatch(value.strip().strip(b'"'))) is None:
+        return None
+    raw = unquote_to_bytes(found[2])
+    try:
+        return decode(raw, found[1].decode("latin-1"))
+    except UnicodeDecodeError:
+        return raw.decode(errors="replace")
+    except LookupError:
+        return None
 
 
 def _continued(params: Mapping[bytes, bytes]) -> Iterator[bytes]:

@@ -36,7 +36,7 @@ def parse_json(text: str | bytes) -> Any:
     raw = (text.encode() if isinstance(text, str) else text).removeprefix(_MARK)
     if raw.startswith(_OTHER_MARKS) or (isinstance(text, bytes) and b"\0" in raw[:_BEGIN_BYTES]):
         raise ValueError("it is UTF-16 or UTF-32; send it as UTF-8")
-    value = from_json(raw, allow_inf_nan=False, cache_strings="none")
+    value = _read(raw)
     # this runs on the event loop: no step of Python for each value, not even where there are a million
     kept = _tokens(to_json(value, inf_nan_mode="constants"))
     if b"I" in kept:  # of Infinity, which is what the parser rounds such a number to
@@ -44,6 +44,15 @@ def parse_json(text: str | bytes) -> Any:
     if kept.count(b":") < _tokens(raw).count(b":"):
         raise DoubledKeysError(_first_doubled_keys(raw))
     return value
+
+
+def _read(raw: bytes) -> Any:
+    try:
+        return from_json(raw, allow_inf_nan=False, cache_strings="none")
+    except ValueError as error:
+        if "recursion limit" in str(error):
+            raise ValueError("it is nested deeper than 200 levels") from None
+        raise
 
 
 def dotted(path: Path) -> str:

@@ -33,6 +33,7 @@ _MAX_FOLDS = 500
 _DISPOSITION, _TYPE, _TRANSFER, _CONTENT = _HEEDED = (
     b"content-disposition", b"content-type", b"content-transfer-encoding", b"content-encoding",
 )  # fmt: skip
+_LF_ALONE = "a line ends with LF alone, and each line of a form ends with CR LF; let your HTTP library write the form"
 _PLACE = re.compile(r" at (?:index )?\d+$| \(\d+\)$")
 
 
@@ -126,7 +127,7 @@ class MultipartReader:
             except FormParserError as error:
                 end = begin + max(getattr(error, "offset", 0), 0)
                 if not self._is_fold(piece[end : end + 1], piece[end - 1 : end] if end else self._last):
-                    raise self._refusal(error) from None
+                    raise self._refusal(error, piece[end : end + 1]) from None
                 self._go_on_with_header()
             self._position += end - begin
             begin = end
@@ -162,9 +163,9 @@ class MultipartReader:
             max_header_size=self._max_header_bytes,
         )
 
-    def _refusal(self, error: FormParserError) -> FilemillError:
+    def _refusal(self, error: FormParserError, found: bytes) -> FilemillError:
         """Say what the parser found, and where in the body; it counts from the begin of the piece."""
-        what = _PLACE.sub("", str(error))
+        what = _LF_ALONE if found == b"\n" else _PLACE.sub("", str(error))
         if what.startswith("Maximum header"):
             return self._headers_too_large()
         offset = self._position + max(getattr(error, "offset", 0), 0)

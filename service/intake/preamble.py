@@ -5,6 +5,7 @@ import re
 from service.errors import MalformedMultipartError
 
 _MAX_BYTES = 64 * 1024
+_MAX_BLANKS = 1024
 
 
 class Preamble:
@@ -34,13 +35,14 @@ class Preamble:
         self._taken += len(piece)
         self._held += piece
         found = self._line.search(self._held)
-        if found and found[1]:
-            self.is_over = True
-            return self._mark + self._held[found.start(1) :].lstrip(b" \t")
-        self._held = self._held[found.start() if found else -size :]
-        if self._taken > _MAX_BYTES:
+        self.is_over = bool(found and found[1])
+        self._held = self._held[
+            found.start() if found else -size :
+        ]  # the line end before the boundary, and what follows
+        begin = self._taken - len(self._held) + 1
+        if begin > _MAX_BYTES or (len(self._held) > size + _MAX_BLANKS and not self.is_over):
             raise MalformedMultipartError(f"at byte 0, in part 1: no {self.wanted()} in the first {_MAX_BYTES} bytes")
-        return b""
+        return self._mark + self._held[1 + size :].lstrip(b" \t") if self.is_over else b""
 
     def wanted(self) -> str:
         """Return what is waited for, for people."""

@@ -3,7 +3,7 @@
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 from service.clock import Clock
 from service.errors import (
@@ -16,7 +16,7 @@ from service.intake.charsets import charset_of, decode
 from service.intake.incoming import Incoming, bounded, read_small
 from service.intake.json_text import DoubledKeysError, parse_json
 from service.intake.multipart import Event, MultipartReader, PartBegin, PartData, PartEnd
-from service.intake.submission import doubled_fields
+from service.intake.submission import JSON_FIELDS, ReadJson, Submission, doubled_fields, read_json_field
 from service.own_threads import in_own_thread
 from service.settings import Settings
 from service.storage.base import Storage, Upload
@@ -26,6 +26,8 @@ from service.store.records import NewFile
 MULTIPART, JSON, URLENCODED = "multipart/form-data", "application/json", "application/x-www-form-urlencoded"
 NAMELESS = "upload"
 _SMALL_BYTES = 64 * 1024
+_Text = TypeVar("_Text", str, bytes)
+_Parsed = TypeVar("_Parsed")
 _CHARSET = "_charset_"
 """The field that names the charset of all that follow (RFC 7578, section 4.6)."""
 
@@ -34,11 +36,13 @@ _CHARSET = "_charset_"
 class Received:
     """What a body held: fields as text or as JSON values, and files that are kept but have no row yet.
 
-    `is_raw` when the body is the file itself, so that all fields are known before it is read.
+    `submission` is what the fields say, once it was asked for; `is_raw` when the body is the file itself, so that all
+    fields are known before it is read.
     """
 
-    fields: dict[str, str] = field(default_factory=dict)
+    fields: dict[str, str | ReadJson] = field(default_factory=dict)
     values: Any = None
+    submission: Submission | None = None
     files: list[NewFile] = field(default_factory=list)
     is_raw: bool = False
     is_committed: bool = False
@@ -113,7 +117,8 @@ class Receiver:
 
     async def _read_raw(self, incoming: Incoming, received: Received, before_file: BeforeFile) -> None:
         received.fields, received.is_raw = {**incoming.query}, True
-        name = received.fields.pop("filename", "")
+        name = incoming.query.get("filename", "")
+        received.fields.pop("filename", None)
         before_file(received)
         async with self.upload() as (file_id, upload):
             async for piece in bounded(incoming, self._settings):
@@ -195,8 +200,10 @@ class _FormReader:
                 raise FieldTooLargeError(f"a field may have {self._settings.max_field_bytes} bytes")
         if name == _CHARSET:
             self._charset = _decode(name, value, "utf-8").strip() or "utf-8"
-        else:
-            fields[name] = _decode(name, value, charset)
+            return
+        text = _decode(name, value, charset)
+        fields[name] = await _quickly(read_json_field, text) if name in JSON_FIELDS else text
+        self._received.submission = None
 
 
 async def _data_of(events: AsyncIterator[Event], reader: MultipartReader) -> AsyncIterator[memoryview]:
@@ -240,9 +247,16 @@ def _require_utf_8(charset: str | None) -> None:
 
 async def _parse_json(body: bytes) -> Any:
     try:
-        # beside the event loop where it may take long
-        return parse_json(body) if len(body) <= _SMALL_BYTES else await in_own_thread(parse_json, body)
+        value = await _quickly(parse_json, body)
     except DoubledKeysError as error:
         raise InvalidRequestError(f"not valid: {error}", errors=doubled_fields(error)) from None
     except ValueError as error:
         raise InvalidRequestError(f"the body is not JSON: {error}") from None
+    if value is None:
+        raise InvalidRequestError("not valid: the body must be a JSON object, and not null")
+    return value
+
+
+async def _quickly(parse: Callable[[_Text], _Parsed], text: _Text) -> _Parsed:
+    """Parse a text: beside the event loop where it may take long."""
+    return parse(text) if len(text) <= _SMALL_BYTES else await in_own_thread(parse, text)

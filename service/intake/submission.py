@@ -1,6 +1,7 @@
 """The fields of a submission, whichever way they came."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Annotated, Any
 
@@ -56,7 +57,23 @@ class Submission(BaseModel):
 FORM_FIELDS = tuple(name for name in Submission.model_fields if name != "files")
 
 
-def from_text(fields: Mapping[str, str]) -> Submission:
+@dataclass(frozen=True, slots=True)
+class ReadJson:
+    """What the text of a JSON field says, or why it says nothing: a large one is read once, beside the event loop."""
+
+    value: dict[str, Any] | None
+    error: ValueError | None = None
+
+
+def read_json_field(text: str) -> ReadJson:
+    """Read the text of a field that is a JSON object."""
+    try:
+        return ReadJson(_json_object(text))
+    except ValueError as error:
+        return ReadJson(None, error)
+
+
+def from_text(fields: Mapping[str, str | ReadJson]) -> Submission:
     """Read fields that came as text, from a form or a query; `params` and `metadata` are JSON.
 
     Raises:
@@ -111,7 +128,7 @@ def _field_errors(error: ValidationError) -> Iterator[FieldError]:
             yield FieldError("", item["type"], "the body must be a JSON object")
 
 
-def _value(name: str, text: str) -> Any:
+def _value(name: str, text: str | ReadJson) -> Any:
     """Return the value of a field.
 
     Raises:
@@ -119,7 +136,12 @@ def _value(name: str, text: str) -> Any:
     """
     if name not in FORM_FIELDS:
         raise ValueError(f"there is no such field; the fields are {', '.join(FORM_FIELDS)}, and file")
-    return _json_object(text) if name in JSON_FIELDS else text
+    if name not in JSON_FIELDS:
+        return text
+    read = text if isinstance(text, ReadJson) else read_json_field(text)
+    if read.error is not None:
+        raise read.error
+    return read.value
 
 
 def _json_object(text: str) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 
 from service.clock import Clock
 from service.errors import (
+    FieldError,
     FieldTooLargeError,
     IdempotencyKeyInFlightError,
     IdempotencyKeyReusedError,
@@ -33,6 +34,10 @@ from service.store.rows import KeyTakenError
 
 _T = TypeVar("_T")
 _MAX_KEY_CHARS = 255
+_NO_FIELDS = (
+    "by its Content-Type the body is neither a form nor JSON, so it is the file itself, and its fields belong in the "
+    "query, where `processor` is missing; send ?processor=NAME, multipart/form-data or application/json"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +86,8 @@ class Intake:
         with self._only_one("jobs", incoming.idempotency_key) as key:
             async with self._receiver.receive(incoming, self._refuse_early) as received:
                 submission = _submission_of(received)
-                answer = first_answer(key, submission.model_dump(mode="json"), received.files)
+                facts = {} if key is None else submission.model_dump(mode="json")
+                answer = first_answer(key, facts, received.files)
                 if earlier := await self._earlier(answer, first_job):
                     return Accepted(earlier, replayed=True)
                 processor = self._registry.get_named(submission.processor)
@@ -124,7 +130,9 @@ class Intake:
 
     def _refuse_early(self, received: Received) -> None:
         """Refuse what is already known to be wrong before a file is read."""
-        if not received.is_raw and "processor" not in received.fields:
+        if "processor" not in received.fields:
+            if received.is_raw:
+                raise InvalidRequestError(_NO_FIELDS, errors=[FieldError("processor", "missing", "Field required")])
             return
         known = _submission_of(received)
         processor = self._registry.get_named(known.processor)
@@ -232,7 +240,9 @@ def first_answer(key: str | None, fields: dict[str, Any], files: Sequence[NewFil
 def _submission_of(received: Received) -> Submission:
     if received.values is not None:
         return from_values(received.values)
-    return from_text(received.fields)
+    if received.submission is None:
+        received.submission = from_text(received.fields)
+    return received.submission
 
 
 def _refuse_fields(received: Received) -> None:

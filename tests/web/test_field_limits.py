@@ -88,7 +88,7 @@ async def test_nesting_of_any_depth_is_refused_with_a_sentence(client, field, no
         await client.post("/v1/jobs", files=form(processor="t.echo", **{field: value})),
     ]
     for answer in answers:
-        assert "recursion limit" in assert_problem(answer, 422, "invalid_request")["detail"]
+        assert "nested deeper than 200 levels" in assert_problem(answer, 422, "invalid_request")["detail"]
     nothing_left()
 
 

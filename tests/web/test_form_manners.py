@@ -131,6 +131,28 @@ def test_a_preamble_is_bounded_and_not_held():
         list(reader.feed(b"x" * 1000))
 
 
+@pytest.mark.parametrize("piece_bytes", [7, 1000, 1_000_000])
+def test_the_limit_of_a_preamble_does_not_depend_on_how_it_comes(piece_bytes):
+    for size, fits in ((65_534, True), (65_535, False)):
+        reader, body = MultipartReader(MULTIPART, Settings()), b"x" * size + b"\r\n" + multipart(FIELD)
+        pieces = [body[at : at + piece_bytes] for at in range(0, len(body), piece_bytes)]
+        if fits:
+            assert len([event for piece in pieces for event in reader.feed(piece)]) > 1
+            reader.close()
+        else:
+            with pytest.raises(MalformedMultipartError, match="in the first 65536 bytes"):
+                [event for piece in pieces for event in reader.feed(piece)]
+
+
+def test_blanks_after_a_boundary_are_not_gathered_for_ever():
+    reader = MultipartReader(MULTIPART, Settings())
+    list(reader.feed(b"--frontier"))
+    for _ in range(1000):
+        assert list(reader.feed(b" ")) == []
+    with pytest.raises(MalformedMultipartError):
+        list(reader.feed(b" " * 100))
+
+
 async def test_the_place_of_an_error_counts_what_stands_before_the_form(post, nothing_left):
     begin = b"a preamble\r\n--frontier  \r\n" + FIELD + b"--frontier\r\n"
     problem = assert_problem(await post(begin + b"A\0: x\r\n\r\n"), 400, "malformed_multipart")
@@ -140,7 +162,8 @@ async def test_the_place_of_an_error_counts_what_stands_before_the_form(post, no
 
 async def test_lines_that_end_in_a_line_feed_alone_are_refused_with_the_place(post, nothing_left):
     body = multipart(FIELD).replace(b"\r\n", b"\n")
-    assert "at byte 10, in part 1" in assert_problem(await post(body), 400, "malformed_multipart")["detail"]
+    problem = assert_problem(await post(body), 400, "malformed_multipart")
+    assert "at byte 10, in part 1: a line ends with LF alone" in problem["detail"]
     nothing_left()
 
 

@@ -7,6 +7,7 @@ import threading
 import pytest
 
 from service.intake.json_text import DoubledKeysError, parse_json
+from service.intake.submission import read_json_field
 from tests.web.answers import MULTIPART, assert_problem, multipart, part, wrong_fields
 
 JSON = {"Content-Type": "application/json"}
@@ -89,18 +90,49 @@ def test_what_only_looks_like_a_key_in_a_string_is_none():
         parse_json(r'{"\\": ":", "a\":": 1, "a\u0022:": 2}')
 
 
-async def test_a_large_body_is_parsed_beside_the_event_loop(client, monkeypatch):
+@pytest.mark.parametrize("of_form", [False, True])
+async def test_large_json_is_parsed_once_and_beside_the_event_loop(client, monkeypatch, of_form):
     threads = []
 
-    def parse(body):
-        threads.append(threading.current_thread())
-        return parse_json(body)
+    def noted(parse):
+        def parse_noted(text):
+            threads.append(threading.current_thread())
+            return parse(text)
 
-    monkeypatch.setattr("service.intake.receive.parse_json", parse)
-    body = b'{"processor": "t.echo", "metadata": {"a": [' + b"{}," * 30_000 + b'{"b": 1, "b": 2}]}}'
-    problem = assert_problem(await client.post("/v1/jobs", content=body, headers=JSON), 422, "invalid_request")
-    assert wrong_fields(problem) == ["metadata.a.30000.b"]
+        return parse_noted
+
+    monkeypatch.setattr("service.intake.receive.parse_json", noted(parse_json))
+    monkeypatch.setattr("service.intake.receive.read_json_field", noted(read_json_field))
+    monkeypatch.setattr("service.intake.submission.read_json_field", noted(read_json_field))
+    large = b'{"a": [' + b"{}," * 30_000 + b'{"b": 1, "b": 2}]}'
+    form = multipart(
+        part("processor", "t.read"), part("metadata", large), part("file", b"x", "a"), part("file", b"", "b")
+    )
+    answer = await client.post(
+        "/v1/jobs",
+        content=form if of_form else b'{"processor": "t.echo", "metadata": ' + large + b"}",
+        headers={"Content-Type": MULTIPART} if of_form else JSON,
+    )
+    assert wrong_fields(assert_problem(answer, 422, "invalid_request")) == ["metadata.a.30000.b"]
+    assert len(threads) == 1
     assert threads != [threading.current_thread()]
+
+
+async def test_a_body_that_is_no_object_is_refused_as_that(client, nothing_left):
+    for body in (b"null", b"[]", b'"x"', b"1", b"true"):
+        problem = assert_problem(await client.post("/v1/jobs", content=body, headers=JSON), 422, "invalid_request")
+        assert "must be a JSON object" in problem["detail"]
+    nothing_left()
+
+
+@pytest.mark.parametrize("kind", ["application/vnd.api+json", "text/json", "application/xml", ""])
+async def test_json_by_another_name_is_refused_with_what_names_it(client, nothing_left, kind):
+    answer = await client.post("/v1/jobs", content=b'{"processor": "t.echo"}', headers={"Content-Type": kind})
+    problem = assert_problem(answer, 422, "invalid_request")
+    for word in ("Content-Type", "?processor=", "application/json", "multipart/form-data"):
+        assert word in problem["detail"]
+    assert wrong_fields(problem) == ["processor"]
+    nothing_left()
 
 
 async def test_the_same_key_in_two_objects_is_no_doubled_key(send):
