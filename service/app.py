@@ -27,7 +27,7 @@ from service.steady_loop import end_what_is_left, run_to_end
 from service.version import version
 from service.web import events, files, health, jobs, processors, remedies, stats
 from service.web.dashboard import pages
-from service.web.head import HeadAsGet
+from service.web.head import HeadAsGet, HeadFraming
 from service.web.header_limit import BoundedHttpProtocol, HeaderLimit
 from service.web.openapi import add_document
 from service.web.problems import add_problem_handlers
@@ -89,7 +89,7 @@ def serve(settings: Settings) -> None:
     with _bound(settings.host, settings.port) as listener:
         app = create_app(settings)
         config = uvicorn.Config(
-            PromptClose(app),
+            PromptClose(HeadFraming(app)),
             http=BoundedHttpProtocol,
             lifespan="on",
             log_config=None,

@@ -5,6 +5,7 @@ import json
 
 import pytest
 
+from service.web.head import HeadFraming
 from tests.web.test_limits import listening
 
 HEAD = b"POST /v1/files HTTP/1.1\r\nHost: a\r\nContent-Type: text/plain\r\n"
@@ -24,7 +25,7 @@ async def read_answer(reader):
 @pytest.fixture
 async def connect(app):
     """Return a function that connects to a server."""
-    async with listening(app) as address, asyncio.timeout(60):
+    async with listening(HeadFraming(app)) as address, asyncio.timeout(60):
         writers = []
 
         async def connect():
@@ -80,3 +81,15 @@ async def test_what_is_no_http_is_refused_with_a_problem(connect, request_):
     status, problem = await read_answer(reader)
     assert (status, problem["code"]) == (400, "bad_request")
     assert await reader.read() == b""
+
+
+async def test_head_of_a_stream_of_events_says_what_get_says(connect, submit, finished):
+    job = await finished(await submit(processor="t.read"))
+    for path in ("/v1/events", f"/v1/jobs/{job['id']}/events", "/v1/jobs"):
+        heads = []
+        for method in ("GET", "HEAD"):
+            reader, writer = await connect()
+            writer.write(f"{method} {path} HTTP/1.1\r\nHost: a\r\n\r\n".encode())
+            lines = (await reader.readuntil(b"\r\n\r\n")).lower().splitlines()
+            heads.append(sorted(line for line in lines if not line.startswith(b"date")))
+        assert heads[0] == heads[1]
