@@ -24,6 +24,7 @@ from service.worker.runner import Broke, Postponed, Refused, Returned, Verdict
 
 log = structlog.get_logger()
 
+_SAID_CHARS = 300
 _PATIENCE_S = 1.0
 _SOON_S = 0.001  # later than now, so that the stager sees to it
 
@@ -70,7 +71,7 @@ class Ledger:
         try:
             now, begun = self._clock.now(), job.started_at
             move = Settlement(job.id, self._worker_id, job.attempt, Move.RELEASE, now, started_at=begun)
-            self.put_back += await self._settle_once(move)
+            self.put_back += await self._settle_once(move, job.processor)
         except FilemillError as error:
             log.warning("job not released; the next start rescues it", job_id=job.id, error=error.detail)
 
@@ -141,7 +142,7 @@ class Ledger:
         """Write the settlement down, however long the database refuses: the work is done, it must not be lost."""
         while True:
             try:
-                settled = await self._settle_once(settlement)
+                settled = await self._settle_once(settlement, job.processor)
             except DatabaseUnavailableError as error:
                 log.warning("settlement waits for the database", job_id=settlement.job_id, error=error.detail)
                 await asyncio.sleep(_PATIENCE_S)
@@ -150,10 +151,10 @@ class Ledger:
                     self._count(job, settlement)
                 return settled
 
-    async def _settle_once(self, settlement: Settlement) -> bool:
+    async def _settle_once(self, settlement: Settlement, processor: str) -> bool:
         settled = await self._jobs.settle(settlement)
         if settled and settlement.error:
-            _tell_failure(settlement)
+            _tell_failure(settlement, processor)
         elif not settled:
             log.info("settlement came too late", job_id=settlement.job_id, attempt=settlement.attempt)
         return settled
@@ -165,15 +166,18 @@ class Ledger:
         self._meters.settled(Settled(self._clock.monotonic(), job.processor, outcome, max(wait_s, 0), max(run_s, 0)))
 
 
-def _tell_failure(settlement: Settlement) -> None:
-    """Say in the server's log that an attempt failed; the sentence is in the job."""
-    over = settlement.move is Move.FAIL
+def _tell_failure(settlement: Settlement, processor: str) -> None:
+    """Say in the server's log that an attempt failed, and the begin of why; the rest is in the job."""
+    over, error = settlement.move is Move.FAIL, settlement.error or {}
+    said = str(error.get("message", ""))[:_SAID_CHARS]
     log.log(
         logging.WARNING if over else logging.INFO,
         "job failed" if over else "attempt failed, another follows",
         job_id=settlement.job_id,
+        processor=processor,
         attempt=settlement.attempt,
-        code=(settlement.error or {}).get("code"),
+        code=error.get("code"),
+        error="".join(char if char.isprintable() else " " for char in said),
     )
 
 

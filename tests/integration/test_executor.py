@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from structlog.testing import capture_logs
 
 from service import Fail, JobContext, Retry, Snooze, processor
 from service.boot_folder import BootFolder
@@ -205,7 +206,14 @@ async def test_outputs_are_stored_in_order_under_the_names_that_were_given(bench
 
 
 async def test_fail_ends_a_job_without_another_attempt(bench):
-    job_id = await bench.execute(on_loop, "fail_for_good")
+    with capture_logs() as lines:
+        job_id = await bench.execute(on_loop, "fail_for_good")
+    assert lines == [
+        {
+            "event": "job failed", "log_level": "warning", "job_id": job_id, "processor": "t.loop", "attempt": 1,
+            "code": "impossible", "error": "it cannot be done",
+        }
+    ]  # fmt: skip
     job = (await bench.store.jobs.get(job_id)).job
     assert (job.state, job.attempt) == (State.FAILED, 1)
     assert job.error == {"code": "impossible", "message": "it cannot be done"}
