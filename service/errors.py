@@ -10,6 +10,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
+_MOST_NAMES, _NAME_CHARS = 10, 100
+
 
 @dataclass(frozen=True, slots=True)
 class FieldError:
@@ -18,6 +20,17 @@ class FieldError:
     field: str
     code: str
     message: str
+
+
+def plain_reason(message: str) -> str:
+    """Return what a check said, without what pydantic puts before the words of a function."""
+    return message.removeprefix("Value error, ").removeprefix("Assertion failed, ")
+
+
+def names_of(errors: Sequence[FieldError]) -> str:
+    """Return the names of the fields that are wrong, for a sentence: the first ten, and how many there are more."""
+    names = ", ".join(one.field[:_NAME_CHARS] for one in errors[:_MOST_NAMES])
+    return names + (f" and {len(errors) - _MOST_NAMES} more" if len(errors) > _MOST_NAMES else "")
 
 
 class FilemillError(Exception):
@@ -263,7 +276,7 @@ class IdempotencyKeyInFlightError(ConflictError):
 
 
 class StorageFailedError(FilemillError):
-    """The storage could not keep the file."""
+    """The storage could not keep the file, or give it back."""
 
     code = "storage_failed"
 

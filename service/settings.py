@@ -14,7 +14,7 @@ from pydantic_core import PydanticCustomError
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from service.environment import PREFIX, frame_of, read_variables, refuse_doubled
-from service.errors import SettingsError
+from service.errors import SettingsError, plain_reason
 from service.sizes import GIB, KIB, MIB, MOST_RESULT_BYTES
 
 HOUR_S, DAY_S = 3600, 86400
@@ -221,4 +221,5 @@ def _sentences(error: ValidationError) -> Iterator[str]:
     for item in error.errors():
         field = str(item["loc"][0])
         value = "" if _kind_of(field) == "secret" else f" (it is {str(item['input'])[:_SHOWN]!r})"
-        yield f"{environment_name(field)}: {item['msg'][:1].lower()}{item['msg'][1:]}{value}"
+        reason = plain_reason(item["msg"])
+        yield f"{environment_name(field)}: {reason[:1].lower()}{reason[1:]}{value}"

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 from pydantic import AfterValidator, AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 from pydantic_core import PydanticCustomError
 
-from service.errors import FieldError, InvalidRequestError
+from service.errors import FieldError, InvalidRequestError, plain_reason
 from service.intake.json_text import DoubledKeysError, dotted, parse_json
 
 JSON_FIELDS = frozenset({"params", "metadata"})
@@ -123,7 +123,7 @@ def _checked(values: Any, errors: Sequence[FieldError], *, strict: bool) -> Subm
 def _field_errors(error: ValidationError) -> Iterator[FieldError]:
     for item in error.errors(include_url=False, include_input=False):
         if item["loc"]:
-            yield FieldError(".".join(map(str, item["loc"])), item["type"], item["msg"])
+            yield FieldError(".".join(map(str, item["loc"])), item["type"], plain_reason(item["msg"]))
         else:
             yield FieldError("", item["type"], "the body must be a JSON object")
 

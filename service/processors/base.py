@@ -23,6 +23,8 @@ from service.errors import (
     InvalidParamsError,
     MediaTypeNotAcceptedError,
     ProcessorUnavailableError,
+    names_of,
+    plain_reason,
 )
 from service.processors.dependencies import Needs, needs_of
 from service.processors.docstrings import prose_of
@@ -147,8 +149,8 @@ class Processor:
             return self.params.model_validate(params)
         except ValidationError as error:
             errors = [_field_error(item, self.params) for item in error.errors(include_url=False)]
-            names = ", ".join(item.field for item in errors)
-            raise InvalidParamsError(f"{self.name} cannot take these params: {names}", errors=errors) from None
+            detail = f"{self.name} cannot take these params: {names_of(errors)}"
+            raise InvalidParamsError(detail, errors=errors) from None
 
     def check_file_count(self, count: int) -> None:
         """Raise `FileCountError` when the processor takes more or fewer files."""
@@ -285,7 +287,8 @@ def _is_installed(module: str) -> bool:
 def _field_error(item: Any, params: type[BaseModel]) -> FieldError:
     path = ".".join(["params", *map(str, item["loc"])])
     is_unknown = item["type"] == "extra_forbidden" and len(item["loc"]) == 1
-    return FieldError(path, item["type"], _no_such_param(list(params.model_fields)) if is_unknown else item["msg"])
+    message = _no_such_param(list(params.model_fields)) if is_unknown else plain_reason(item["msg"])
+    return FieldError(path, item["type"], message)
 
 
 def _no_such_param(names: list[str]) -> str:

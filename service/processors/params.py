@@ -10,6 +10,8 @@ from pydantic import BaseModel, ConfigDict, Field, PydanticUserError, TypeAdapte
 from pydantic.errors import PydanticUndefinedAnnotation
 from pydantic.fields import FieldInfo
 
+from service.errors import plain_reason
+
 _POSITIONAL = inspect.Parameter.POSITIONAL_OR_KEYWORD
 _Fields = dict[str, tuple[Any, Any]]
 _NOT_A_SCHEMA = (PydanticUserError, PydanticUndefinedAnnotation, TypeError, ValueError, NameError, AttributeError)
@@ -107,7 +109,8 @@ def _check_defaults(name: str, model: type[BaseModel]) -> None:
     except ValidationError as error:
         for item in error.errors(include_url=False):
             if item["type"] != "missing" or len(item["loc"]) > 1:
-                raise TypeError(f"{name}: the default of {item['loc'][0]!r} does not fit: {item['msg']}") from None
+                reason = plain_reason(item["msg"])
+                raise TypeError(f"{name}: the default of {item['loc'][0]!r} does not fit: {reason}") from None
 
 
 def _first_line(error: Exception) -> str:

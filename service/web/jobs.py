@@ -35,12 +35,14 @@ _APPLIED = "`wait=N`, where the call waited: at most N seconds, which may be few
 
 
 def _check_fields(names: str) -> str:
-    if unknown := [name for name in names.split(",") if name not in JOB_FIELDS]:
+    """Return the names without the blanks around them."""
+    wanted = [name.strip() for name in names.split(",")]
+    if unknown := [name for name in wanted if name not in JOB_FIELDS]:
         raise ValueError(f"a job has no field {unknown[0][:100]!r}; it has {', '.join(JOB_FIELDS)}")
-    return names
+    return ",".join(wanted)
 
 
-_FIELD = f"({'|'.join(JOB_FIELDS)})"
+_FIELD = f" *({'|'.join(JOB_FIELDS)}) *"
 Fields = Annotated[
     str,
     AfterValidator(_check_fields),

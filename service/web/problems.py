@@ -37,6 +37,8 @@ from service.errors import (
     UnsupportedContentTypeError,
     UnsupportedEncodingError,
     UploadStalledError,
+    names_of,
+    plain_reason,
 )
 
 log = structlog.get_logger()
@@ -142,9 +144,11 @@ async def _handle_ours(_: Request, error: Exception) -> JSONResponse:
 async def _handle_validation(_: Request, error: Exception) -> JSONResponse:
     """Answer a query or path parameter that does not fit."""
     assert isinstance(error, RequestValidationError)  # noqa: S101
-    errors = [FieldError(".".join(map(str, item["loc"][1:])), item["type"], item["msg"]) for item in error.errors()]
-    names = ", ".join(item.field for item in errors)
-    return problem(InvalidRequestError(f"not valid: {names}", errors=errors))
+    errors = [
+        FieldError(".".join(map(str, item["loc"][1:])), item["type"], plain_reason(item["msg"]))
+        for item in error.errors()
+    ]
+    return problem(InvalidRequestError(f"not valid: {names_of(errors)}", errors=errors))
 
 
 async def _handle_http(request: Request, error: Exception) -> JSONResponse:

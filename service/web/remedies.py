@@ -48,7 +48,7 @@ REMEDIES = {
     "file_in_use": "Wait for the job that needs the file, or cancel it.",
     "idempotency_key_in_flight": "Wait for the first request with the key, then send this one again.",
     "internal_error": "Try again later; the server's log says what went wrong.",
-    "storage_failed": "Try again later; the server's owner should look at the disk.",
+    "storage_failed": "Try again later; the server's owner should look at the disk, and at what was deleted on it.",
     "storage_full": "Try again later, when the server's disk has room again.",
     "file_changed": "Upload the file again; the server's owner should look at the disk, or restore a backup.",
     "database_unavailable": "Try again later; /readyz says when the database is back.",

@@ -76,7 +76,16 @@ class JobView(BaseModel):
         description="the fields that a list has left out or cut because they are large; `links.self` has them whole",
         examples=[[]],
     )
-    links: dict[str, str] = Field(examples=[{"self": f"{JOBS}/{EXAMPLE_ID}", "cancel": f"{JOBS}/{EXAMPLE_ID}/cancel"}])
+    links: dict[str, str] = Field(
+        description="where the job is, and where its calls are: they stay the same, and a call that the state of that "
+        "moment forbids is a 409",
+        examples=[
+            {
+                "self": f"{JOBS}/{EXAMPLE_ID}", "cancel": f"{JOBS}/{EXAMPLE_ID}/cancel",
+                "retry": f"{JOBS}/{EXAMPLE_ID}/retry",
+            }
+        ],
+    )  # fmt: skip
 
 
 JOB_FIELDS = tuple(JobView.model_fields)

@@ -147,8 +147,15 @@ async def test_what_is_not_asked_for_is_not_read(client, runtime, later):
 
 
 async def test_a_field_that_does_not_exist_is_refused_with_those_that_do(client, subtests):
-    for names in ("colour", "state,", "", "state, id", "state;id", "STATE"):
+    for names in ("colour", "state,", "", "st ate", "state;id", "STATE", "state id"):
         with subtests.test(names=names):
             problem = assert_problem(await client.get("/v1/jobs", params={"fields": names}), 422, "invalid_request")
             assert wrong_fields(problem) == ["fields"]
             assert all(name in problem["errors"][0]["message"] for name in JOB_FIELDS)
+            assert problem["errors"][0]["message"].startswith("a job has no field")
+
+
+async def test_blanks_around_the_names_of_fields_are_passed_over(client, later):
+    await later()
+    (item,) = (await client.get("/v1/jobs", params={"fields": " state, priority "})).json()["items"]
+    assert item.keys() == {"id", "state", "priority", "omitted", "links"}

@@ -132,6 +132,7 @@ async def test_a_field_that_makes_no_sense_is_refused_by_name(submit_everywhere,
                 problem = assert_problem(response, 422, "invalid_request")
                 assert wrong_fields(problem) == [name]
                 assert name in problem["detail"]
+                assert "Value error" not in response.text
     nothing_left()
 
 
@@ -239,3 +240,18 @@ async def test_numbers_and_text_of_any_size_come_back_as_they_came(submit, finis
     for value in values:
         with subtests.test(value=value):
             assert (await finished(await submit(processor="t.echo", params={"value": value})))["result"] == value
+
+
+async def test_a_refusal_is_short_whatever_it_refuses(client, nothing_left):
+    wrong = {f"{'b' * 300}{number}": 1 for number in range(2000)}
+    query = "&".join(f"x{number}=1" for number in range(2000))
+    for response, names in (
+        (await client.post("/v1/jobs", json={"processor": "t.form", "params": wrong}), "and 1991 more"),
+        (await client.get(f"/v1/jobs?{query}"), "and 1990 more"),
+        (await client.get(f"/v1/jobs?{'x' * 20_000}=1"), "xxx"),
+    ):
+        assert response.status_code == 422
+        assert names in response.json()["detail"]
+        assert len(response.json()["detail"]) < 2000
+        assert len(response.content) < 40_000
+    nothing_left()
