@@ -32,6 +32,7 @@ from service.web.header_limit import BoundedHttpProtocol, HeaderLimit
 from service.web.openapi import add_document
 from service.web.problems import add_problem_handlers
 from service.web.prompt_close import PromptClose
+from service.web.trailing_slash import TrailingSlash
 
 log = structlog.get_logger()
 
@@ -61,6 +62,7 @@ def create_app(settings: Settings) -> FastAPI:
         version=version(),
         summary="Takes files over HTTP, answers at once, and processes them in the background without losing one.",
         lifespan=lifespan,
+        redirect_slashes=False,  # `TrailingSlash` sees to them
         telemetry={"tracing": False, "metrics": False, "logs": False},  # it asks the environment at each request
     )
     app.state.trials = health.Trials()
@@ -69,6 +71,7 @@ def create_app(settings: Settings) -> FastAPI:
     add_problem_handlers(app)
     add_document(app)
     app.add_middleware(HeadAsGet)
+    app.add_middleware(TrailingSlash)
     app.add_middleware(HeaderLimit)
     return app
 

@@ -195,6 +195,13 @@ class IdempotencyKeyReusedError(InvalidRequestError):
     code = "idempotency_key_reused"
 
 
+class PreconditionFailedError(FilemillError):
+    """The file is not the one that the request is for."""
+
+    code = "precondition_failed"
+    http_status = 412
+
+
 class RangeNotSatisfiableError(FilemillError):
     """The range lies outside the file."""
 

@@ -18,7 +18,8 @@ def _read_instant(text: object) -> datetime:
     """Read an instant as ISO 8601 writes it; a number could be seconds or milliseconds, so it is none."""
     if isinstance(text, str):
         try:
-            return datetime.fromisoformat(text)
+            # a `+` that was not written as %2B comes out of a query as a blank
+            return datetime.fromisoformat(text.replace(" ", "+") if "T" in text else text)
         except ValueError:
             pass
     raise PydanticCustomError("instant", "Input should be an instant such as 2026-01-31T12:00:00Z")

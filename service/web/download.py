@@ -3,12 +3,17 @@
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime
+from email.utils import format_datetime, parsedate_to_datetime
 from urllib.parse import quote
 
-from service.errors import RangeNotSatisfiableError
+from starlette.datastructures import Headers
+
+from service.errors import PreconditionFailedError, RangeNotSatisfiableError
 from service.store.models import File
 
-_RANGE = re.compile(r"bytes\s*=\s*(\d{0,19})\s*-\s*(\d{0,19})\s*", re.ASCII)
+_RANGE = re.compile(r"bytes\s*=[\s,]*(\d{0,100})\s*-\s*(\d{0,100})[\s,]*", re.ASCII | re.IGNORECASE)
+_TAG = re.compile(r'(?:W/)?"[^"]*"')
 _MAX_NAME_CHARS = 200
 _UNSAFE = re.compile(r"[^A-Za-z0-9._ -]")
 
@@ -41,6 +46,7 @@ def content_headers(file: File) -> dict[str, str]:
     """
     return {
         "ETag": f'"{file.sha256}"',
+        "Last-Modified": format_datetime(_second_of(file.created_at), usegmt=True),
         "Accept-Ranges": "bytes",
         "Cache-Control": "private, no-cache",
         "Content-Disposition": disposition(file.name),
@@ -58,13 +64,27 @@ def disposition(name: str) -> str:
     return f"attachment; filename=\"{ascii_name}\"; filename*=UTF-8''{quote(_printable(bare), safe='')}"
 
 
-def is_current(headers: Mapping[str, str], etag: str) -> bool:
-    """Whether the client has these bytes already."""
-    known = [tag.strip().removeprefix("W/") for tag in headers.get("if-none-match", "").split(",")]
-    return etag in known or known == ["*"]
+def is_current(headers: Headers, sent: Mapping[str, str]) -> bool:
+    """Whether the client has these bytes already; `sent` are the headers that they would come with."""
+    if "if-none-match" in headers:
+        known = _joined(headers, "if-none-match")
+        return known.strip() == "*" or sent["ETag"] in {tag.removeprefix("W/") for tag in _TAG.findall(known)}
+    return _is_since(headers.get("if-modified-since"), sent)
 
 
-def part_of(headers: Mapping[str, str], etag: str, size_bytes: int) -> Part | None:
+def require_wanted(headers: Headers, sent: Mapping[str, str]) -> None:
+    """Raise `PreconditionFailedError` where the client wants other bytes than these (RFC 9110, section 13.2.2)."""
+    if "if-match" in headers:
+        wanted = _joined(headers, "if-match")
+        is_wanted = wanted.strip() == "*" or sent["ETag"] in _TAG.findall(wanted)
+    else:
+        unchanged_since = headers.get("if-unmodified-since")
+        is_wanted = _instant(unchanged_since) is None or _is_since(unchanged_since, sent)
+    if not is_wanted:
+        raise PreconditionFailedError(f"its ETag is {sent['ETag']}, and it was stored {sent['Last-Modified']}")
+
+
+def part_of(headers: Headers, sent: Mapping[str, str], size_bytes: int) -> Part | None:
     """Return the one range that the client asks for, or None for the whole.
 
     A header that is not a single range of bytes is ignored, as RFC 9110, section 14.2 allows. So is one that an
@@ -74,9 +94,9 @@ def part_of(headers: Mapping[str, str], etag: str, size_bytes: int) -> Part | No
     Raises:
         RangeNotSatisfiableError: the range begins beyond the end.
     """
-    if headers.get("if-range", etag) != etag:
+    if headers.get("if-range", sent["ETag"]) not in {sent["ETag"], sent["Last-Modified"]}:
         return None
-    found = _RANGE.fullmatch(headers.get("range", ""))
+    found = _RANGE.fullmatch(_joined(headers, "range"))
     if found is None or found.groups() == ("", ""):
         return None
     first, last = found.groups()
@@ -94,3 +114,26 @@ def part_of(headers: Mapping[str, str], etag: str, size_bytes: int) -> Part | No
 def _printable(name: str) -> str:
     """Replace what could confuse a terminal or a file manager, the controls that turn text around too."""
     return "".join(char if char.isprintable() else "_" for char in name)
+
+
+def _joined(headers: Headers, name: str) -> str:
+    """Return a header that is a list, whichever way it came."""
+    return ", ".join(headers.getlist(name))
+
+
+def _is_since(instant: str | None, sent: Mapping[str, str]) -> bool:
+    """Whether the bytes have been the same since then; a date that is none says nothing."""
+    since = _instant(instant)
+    return since is not None and parsedate_to_datetime(sent["Last-Modified"]) <= since
+
+
+def _instant(text: str | None) -> datetime | None:
+    try:
+        return parsedate_to_datetime(text or "").astimezone(UTC)
+    except (ValueError, OverflowError):
+        return None
+
+
+def _second_of(instant: datetime) -> datetime:
+    """Return the second after which nothing has changed; dates of HTTP know no parts of it."""
+    return instant.astimezone(UTC).replace(microsecond=0)

@@ -13,6 +13,7 @@ from service.errors import (
     FileInUseError,
     InvalidCursorError,
     InvalidRequestError,
+    PreconditionFailedError,
     RangeNotSatisfiableError,
     StorageFailedError,
     StoredFileNotFoundError,
@@ -22,7 +23,7 @@ from service.runtime import Runtime
 from service.store.files import FileFilter
 from service.store.models import File
 from service.web.bodies import STORE_FILE, answer_headers
-from service.web.download import Part, content_headers, is_current, part_of
+from service.web.download import Part, content_headers, is_current, part_of, require_wanted
 from service.web.problems import BODY_ERRORS, CHANGE_ERRORS, LOOK_ERRORS, problem_responses
 from service.web.requests import FileId, Service, cursor_of, incoming_of, refuse_doubled_query
 from service.web.schemas import FILES, FilePage, FileView, file_view
@@ -42,6 +43,7 @@ _NOTHING = Part(0, 0)
 _BINARY = {"schema": {"type": "string", "format": "binary"}}
 _SENT = answer_headers(
     ETag="the SHA-256 of the whole file, a strong validator",
+    Last_Modified="when the file was stored; it never changes",
     Content_Disposition="`attachment`, with the file's name (RFC 6266)",
     Accept_Ranges="`bytes`",
 )
@@ -53,8 +55,11 @@ _CONDITIONS: dict[str, Any] = {
         }
         for name, text, example in (
             ("Range", "one range of bytes; anything else is ignored", "bytes=0-1023"),
-            ("If-Range", "the range counts only for the file with this `ETag`", '"9f86d081"'),
+            ("If-Range", "the range counts only for the file with this `ETag` or `Last-Modified`", '"9f86d081"'),
             ("If-None-Match", "304 for the file with one of these `ETag`s", '"9f86d081"'),
+            ("If-Match", "412 for the file with none of these `ETag`s", '"9f86d081"'),
+            ("If-Modified-Since", "304 unless it was stored later", "Sat, 31 Jan 2026 12:00:00 GMT"),
+            ("If-Unmodified-Since", "412 if it was stored later", "Sat, 31 Jan 2026 12:00:00 GMT"),
         )
     ]
 }  # fmt: skip
@@ -123,7 +128,12 @@ async def get_file(file_id: FileId, service: Service) -> FileView:
         206: {"description": "the range asked for", "content": {"*/*": _BINARY}, **_SENT},
         304: {"description": "the client has these bytes already (`If-None-Match`)"},
         **problem_responses(
-            StoredFileNotFoundError, RangeNotSatisfiableError, StorageFailedError, FileChangedError, *LOOK_ERRORS
+            StoredFileNotFoundError,
+            PreconditionFailedError,
+            RangeNotSatisfiableError,
+            StorageFailedError,
+            FileChangedError,
+            *LOOK_ERRORS,
         ),
     },
 )
@@ -131,10 +141,11 @@ async def download(file_id: FileId, request: Request, service: Service, opened: 
     """Download a file, or one range of it (RFC 9110)."""
     file = await service.files.get(file_id)
     headers = content_headers(file)
-    if is_current(request.headers, headers["ETag"]):
+    require_wanted(request.headers, headers)
+    if is_current(request.headers, headers):
         await _open_part(service, file, _NOTHING, opened)  # bytes that have changed are not current
         return Response(status_code=304, headers=headers)
-    part = part_of(request.headers, headers["ETag"], file.size_bytes) or Part(0, file.size_bytes, partial=False)
+    part = part_of(request.headers, headers, file.size_bytes) or Part(0, file.size_bytes, partial=False)
     headers |= part.headers(file.size_bytes)
     pieces = await _open_part(service, file, part, opened)
     return ImpatientResponse(pieces, part.status, headers, media_type=file.media_type)

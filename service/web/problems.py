@@ -2,6 +2,7 @@
 
 from http import HTTPStatus
 from typing import Any
+from urllib.parse import quote
 
 import structlog
 from fastapi import FastAPI, Request
@@ -45,7 +46,7 @@ log = structlog.get_logger()
 
 PROBLEM_JSON = "application/problem+json"
 PROBLEMS = "/problems"
-_MOST_FIELDS = 100
+_MOST_FIELDS, _PATH_CHARS = 100, 200
 _Errors = tuple[type[FilemillError], ...]
 
 # what any call may answer, any that looks into the database, any that changes it, and any that takes a body
@@ -155,11 +156,13 @@ async def _handle_http(request: Request, error: Exception) -> JSONResponse:
     """Answer what the router says of an unknown path or method."""
     assert isinstance(error, HTTPException)  # noqa: S101
     status = HTTPStatus(error.status_code)
-    if (ours := _ROUTER_ERRORS.get(status)) is not None:
-        answer = problem(ours(str(error.detail)))
-        answer.headers.update(error.headers or {})
-        if status == HTTPStatus.METHOD_NOT_ALLOWED:
-            answer.headers["Allow"] = ", ".join(_methods_at(request))
+    path = quote(request.scope["path"][:_PATH_CHARS])
+    if status == HTTPStatus.NOT_FOUND:
+        return problem(NotFoundError(f"there is nothing under {path}"))
+    if status == HTTPStatus.METHOD_NOT_ALLOWED:
+        allowed = ", ".join(_methods_at(request))
+        answer = problem(MethodNotAllowedError(f"{path} takes {allowed}, and not {request.method}"))
+        answer.headers["Allow"] = allowed
         return answer
     # a kind that is told by its status alone (RFC 9457, section 4.2.1)
     body = _body(status.name.lower(), status.value, status.phrase, str(error.detail)) | {"type": "about:blank"}
@@ -177,10 +180,6 @@ def _methods_at(request: Request) -> list[str]:
 
 
 _METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
-_ROUTER_ERRORS: dict[HTTPStatus, type[FilemillError]] = {
-    HTTPStatus.NOT_FOUND: NotFoundError,
-    HTTPStatus.METHOD_NOT_ALLOWED: MethodNotAllowedError,
-}
 
 
 async def _handle_unknown(_: Request, error: Exception) -> JSONResponse:

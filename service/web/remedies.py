@@ -36,6 +36,7 @@ REMEDIES = {
     "processor_unavailable": "Have the server's owner run the command that the detail names.",
     "unknown_file": "Upload the file to /v1/files first, and name the `id` of the answer.",
     "idempotency_key_reused": "Use a new key for a new request, and the same body for the same one.",
+    "precondition_failed": "Look at the file's ETag anew, or leave If-Match and If-Unmodified-Since away.",
     "range_not_satisfiable": "Ask for a range that begins inside the file; Content-Range says how long it is.",
     "not_found": "Check the address; /docs lists all calls.",
     "method_not_allowed": "Use a method that the `Allow` header names.",

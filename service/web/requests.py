@@ -13,7 +13,7 @@ from service.runtime import Runtime
 from service.store.ids import is_id
 from service.web.schemas import EXAMPLE_ID
 
-_WAIT = re.compile(r"(?:^|[,;\s])wait\s*=\s*(\"?)(\d{1,18})\1\s*(?:[,;]|$)", re.IGNORECASE | re.ASCII)
+_WAIT = re.compile(r"(?:^|[,;\s])wait\s*=\s*(\"?)(\d{1,100})\1\s*(?:[,;]|$)", re.IGNORECASE | re.ASCII)
 _MAX_DIGITS = 18
 _PLAIN = {
     "Content-Encoding": {"", "identity"},

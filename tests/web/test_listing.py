@@ -98,6 +98,12 @@ async def test_a_bound_at_the_end_of_time_is_a_bound(client, later, subtests):
             assert sorted([before, after]) == [[], [job["id"]]]
 
 
+async def test_a_plus_that_a_query_turned_into_a_blank_is_a_plus(client, later):
+    job = await later()
+    bounds = "created_after=2020-01-01T00:00:00+14:00&created_before=2100-01-01T00:00:00+00:00"
+    assert ids(await client.get(f"/v1/jobs?{bounds}")) == [job["id"]]
+
+
 NONSENSE = [
     ("limit", "0"), ("limit", "501"), ("limit", "-1"), ("limit", "many"), ("limit", "9" * 500), ("limit", "1e400"),
     ("limit", "NaN"), ("limit", ""), ("limit", "\0"), ("state", "lost"), ("state", ""), ("state", "queued\0"),

@@ -115,7 +115,19 @@ async def test_another_method_is_refused_with_those_that_there_are(client, subte
                 response = await client.request(method, path)
                 assert (response.status_code, response.headers["allow"]) == (405, allowed)
                 if method != "HEAD":
-                    assert_problem(response, 405, "method_not_allowed")
+                    problem = assert_problem(response, 405, "method_not_allowed")
+                    assert problem["detail"] == f"{path} takes {allowed}, and not {method}"
+
+
+async def test_a_slash_behind_an_address_is_passed_over(client, store):
+    assert (await client.post("/v1/jobs/?processor=t.read", content=b"x")).status_code == 202
+    assert (await client.post("/v1/files//", content=b"x")).status_code == 201
+    file = await store(b"x")
+    assert (await client.get(file["links"]["content"] + "/")).content == b"x"
+    for path in ("/livez/", "/jobs/", "//"):
+        assert (await client.get(path)).status_code == 200
+    problem = assert_problem(await client.get("/nowhere/<b>/"), 404, "not_found")
+    assert problem["detail"] == "there is nothing under /nowhere/%3Cb%3E"
 
 
 async def test_nothing_of_head_is_in_the_document(app):
