@@ -25,6 +25,7 @@ from service.worker.time_limit import TimeLimit
 
 MAX_MESSAGE_CHARS, MAX_TRACE_CHARS, MAX_CODE_CHARS = 2000, 8000, 100
 MAX_NESTING = 200  # as of params: what reads JSON in Rust goes no deeper
+_TOO_DEEP = f"it is nested deeper than {MAX_NESTING} levels"
 
 
 @dataclass(frozen=True, slots=True)
@@ -199,7 +200,8 @@ def returned(result: Any, job: JobContext, limit_bytes: int = MOST_RESULT_BYTES)
         if size_bytes <= limit_bytes:
             result = _read_back(text)
     except Exception as error:  # noqa: BLE001 - the classes of what it returned may raise anything
-        return Refused("invalid_result", f"the processor returned what is not JSON: {plain_text(error)}")
+        reason = _TOO_DEEP if isinstance(error, RecursionError) else plain_text(error)
+        return Refused("invalid_result", f"the processor returned what is not JSON: {reason}")
     if size_bytes > limit_bytes:
         sizes = f"{size_bytes} bytes of JSON, and at most {limit_bytes} are kept (FILEMILL_MAX_RESULT_BYTES)"
         return Refused("result_too_large", f"the result has {sizes}; write it to an output file instead")
@@ -218,7 +220,7 @@ def _read_back(text: str) -> Any:
     try:
         value = from_json(text, cache_strings="none")
     except ValueError:
-        raise ValueError(f"it is nested deeper than {MAX_NESTING} levels") from None
+        raise ValueError(_TOO_DEEP) from None
     if json.dumps(value, ensure_ascii=False) != text:
         json.loads(text, object_pairs_hook=_distinct)
         raise ValueError("it reads back as something else")
