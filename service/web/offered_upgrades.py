@@ -10,7 +10,7 @@ from service.web.body_pieces import PiecesProtocol
 
 
 class OneProtocol(PiecesProtocol):
-    """HTTP/1.1 to the end of the connection, but for a WebSocket; the body of a request is read whatever it offers."""
+    """HTTP/1.1 to the end of the connection; the body of a request is read whatever it offers."""
 
     _owes_body = False
     _is_resuming = False
@@ -28,10 +28,6 @@ class OneProtocol(PiecesProtocol):
             self._is_resuming = False
         if rest:
             self.parser.feed_data(rest)
-
-    def declines_upgrade(self) -> bool:
-        """Whether the other protocol that is offered is none that is spoken here."""
-        return not self._should_upgrade()
 
     def on_message_begin(self) -> None:
         """Begin a request, unless it has begun."""
@@ -52,12 +48,16 @@ class OneProtocol(PiecesProtocol):
         """Take the headers as complete."""
         if not self._is_resuming:
             super().on_headers_complete()
-            self._owes_body = self.parser.should_upgrade() and self.declines_upgrade() and any(self._framing())
+            self._owes_body = self.parser.should_upgrade() and any(self._framing())
 
     def on_message_complete(self) -> None:
         """Take the request as complete, unless the parser only believes so."""
         if not self._owes_body:
             super().on_message_complete()
+
+    def _should_upgrade(self) -> bool:
+        """Take no WebSocket either: there is none here, and uvicorn never answers a POST that offers one."""
+        return False
 
     def _framing(self) -> list[bytes]:
         """Return the lines that say how long the body is."""
@@ -81,11 +81,8 @@ class _Parser(httptools.HttpRequestParser):
 
         Raises:
             HttpParserError: they are not HTTP.
-            HttpParserUpgrade: the rest of the connection is a WebSocket.
         """
         try:
             super().feed_data(data)
         except httptools.HttpParserUpgrade as offer:
-            if not self._protocol.declines_upgrade():
-                raise
             self._protocol.go_on(data[offer.args[0] :])

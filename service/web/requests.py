@@ -14,6 +14,7 @@ from service.store.ids import is_id
 from service.web.schemas import EXAMPLE_ID
 
 _WAIT = re.compile(r"(?:^|[,;\s])wait\s*=\s*(\"?)(\d{1,100})\1\s*(?:[,;]|$)", re.IGNORECASE | re.ASCII)
+_WHOLE = re.compile(r"bytes\s+0-(\d{1,18})/(\d{1,18})", re.IGNORECASE | re.ASCII)
 _MAX_DIGITS = 18
 _PLAIN = {
     "Content-Encoding": {"", "identity"},
@@ -38,10 +39,11 @@ def incoming_of(request: Request) -> Incoming:
     """Return the body of a request, unread.
 
     Raises:
-        BadRequestError: a header or a query parameter came twice.
+        BadRequestError: a header or a query parameter came twice, or the body is a part of something.
         UnsupportedEncodingError: the body is encoded.
     """
     _require_not_encoded(request)
+    _require_whole(request)
     return Incoming(
         content_type=single_header(request, "Content-Type") or "",
         content_length=_length(request.headers.get("content-length", "")),
@@ -101,6 +103,17 @@ def _require_not_encoded(request: Request) -> None:
         if encoded := [one for one in encodings if one.lower() not in plain]:
             raise UnsupportedEncodingError(
                 f"{header}: {', '.join(encoded)[:100]} is not decoded here; send the body as it is, without this header"
+            )
+
+
+def _require_whole(request: Request) -> None:
+    """Refuse a piece of a file, which would be taken for the whole of it (RFC 9110, section 14.5)."""
+    for piece in request.headers.getlist("Content-Range"):
+        found = _WHOLE.fullmatch(piece.strip())
+        if found is None or int(found[1]) + 1 != int(found[2]):
+            raise BadRequestError(
+                f"Content-Range: {piece[:100]} says that the body is a piece of a file, and nobody here puts them "
+                "together; send the file in one request"
             )
 
 

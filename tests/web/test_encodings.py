@@ -84,6 +84,24 @@ async def test_a_body_encoded_as_mail_is_refused_too(client, nothing_left):
     nothing_left()
 
 
+async def test_a_piece_of_a_file_is_not_taken_for_the_whole_of_it(client, nothing_left):
+    for piece in (
+        "bytes 0-4/10",
+        "bytes 5-9/10",
+        "bytes 0-4/*",
+        "bytes */10",
+        "nonsense",
+        "bytes 0-" + "9" * 5000 + "/1",
+    ):
+        for path, kind in (("/v1/files", "text/plain"), ("/v1/jobs", MULTIPART)):
+            headers = {"Content-Type": kind, "Content-Range": piece}
+            problem = assert_problem(await client.post(path, content=b"hello", headers=headers), 400, "bad_request")
+            assert f"Content-Range: {piece[:50]}" in problem["detail"]
+    nothing_left()
+    headers = {"Content-Range": "bytes 0-4/5"}
+    assert (await client.post("/v1/files", content=b"hello", headers=headers)).status_code == 201
+
+
 async def test_a_body_that_says_it_is_not_encoded_is_taken(client):
     for header, encoding in [("Content-Encoding", "identity"), ("Content-Encoding", ""),
                              ("Content-Encoding", "Identity"), ("Content-Transfer-Encoding", "binary")]:  # fmt: skip

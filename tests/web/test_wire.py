@@ -39,7 +39,9 @@ async def connect(app):
             await writer.wait_closed()
 
 
-@pytest.mark.parametrize("offer", [H2C, b"Connection: upgrade\r\nUpgrade: TLS/1.0, HTTP/1.1\r\n"])
+@pytest.mark.parametrize(
+    "offer", [H2C, b"Connection: upgrade\r\nUpgrade: TLS/1.0\r\n", b"Connection: Upgrade\r\nUpgrade: websocket\r\n"]
+)
 @pytest.mark.parametrize("body", [LENGTH, CHUNKS])
 async def test_the_body_of_a_request_that_offers_another_protocol_is_read(connect, offer, body):
     reader, writer = await connect()
