@@ -26,6 +26,7 @@ from service.store.records import NewFile
 MULTIPART, JSON, URLENCODED = "multipart/form-data", "application/json", "application/x-www-form-urlencoded"
 NAMELESS = "upload"
 _SMALL_BYTES = 64 * 1024
+_MOST_EMPTY_INPUTS = 1000
 _Text = TypeVar("_Text", str, bytes)
 _Parsed = TypeVar("_Parsed")
 _CHARSET = "_charset_"
@@ -153,7 +154,8 @@ class _FormReader:
         self._settings = settings
         self._received = received
         self._before_file = before_file
-        self._charset = "utf-8"
+        self._charset: str | None = None
+        self._empty_inputs = 0
 
     async def read(self, incoming: Incoming) -> None:
         self._reader = reader = MultipartReader(incoming.content_type, self._settings)
@@ -162,14 +164,17 @@ class _FormReader:
             if isinstance(event, PartBegin) and event.filename is not None:
                 await self._read_file(event.name, event.filename, events)
             elif isinstance(event, PartBegin):
-                await self._read_field(event.name, event.charset or self._charset, events)
+                await self._read_field(event.name, event.charset or self._charset or "utf-8", events)
         reader.close()
 
     async def _read_file(self, part: str, filename: str, events: AsyncIterator[Event]) -> None:
         pieces = _data_of(events, self._reader)
         first = b"" if filename else await anext(pieces, None)
-        if first is None:
-            return  # what a browser sends of an input in which no file was chosen
+        if first is None:  # what a browser sends of an input in which no file was chosen
+            self._empty_inputs += 1
+            if self._empty_inputs > _MOST_EMPTY_INPUTS:
+                raise TooManyPartsError(f"a form may have {_MOST_EMPTY_INPUTS} inputs without a file")
+            return
         if part != "file":
             raise InvalidRequestError(f"files belong in parts called `file`, not {part[:100]!r}")
         if len(self._received.files) >= self._settings.max_files:
@@ -191,7 +196,7 @@ class _FormReader:
             )
         if len(fields) >= self._settings.max_fields:
             raise TooManyPartsError(f"a form may have {self._settings.max_fields} fields")
-        if name in fields:
+        if name in fields or (name == _CHARSET and self._charset is not None):
             raise InvalidRequestError(f"the field {name[:100]!r} came twice")
         value = bytearray()
         async for data in _data_of(events, self._reader):

@@ -2,10 +2,12 @@
 
 import base64
 import gzip
+import sys
 import zlib
 
 import pytest
 
+from service.intake.transfer_encoding import QuotedPrintable
 from tests.web.answers import MULTIPART, assert_problem, multipart, part, wrong_fields
 
 CONTENT = bytes(range(256)) * 5 + b"  \r\n=\r\n.\r\n--frontier \r\n\n\r"
@@ -153,6 +155,17 @@ async def test_a_part_in_quoted_printable_is_kept_as_what_it_means(kept, subtest
             assert await kept(encoded("file", "Quoted-Printable", text, filename="a")) == meant
 
 
+def test_quoted_printable_of_many_lines_takes_no_step_of_python_for_each():
+    decoder, calls = QuotedPrintable(), []
+    sys.setprofile(lambda _frame, event, _argument: calls.append(event))
+    try:
+        decoded = decoder.feed(b"=41 \r\n" * 10_000) + decoder.close()
+    finally:
+        sys.setprofile(None)
+    assert decoded == b"A\r\n" * 10_000
+    assert len(calls) < 1000  # of the garbage collector
+
+
 async def test_encoded_parts_are_the_same_in_pieces_of_any_size(exchange, subtests):
     bodies = multipart(
         part("processor", "t.read"),
@@ -280,6 +293,13 @@ async def test_a_form_may_name_the_charset_of_its_fields(post):
     assert (await post(part("_charset_", "iso-8859-1"), *fields)).json()["metadata"] == {"a": "ä"}
     response = await post(part("_charset_", "utf-8"), *fields)
     assert "UTF-8 at byte 7" in assert_problem(response, 422, "invalid_request")["detail"]
+
+
+async def test_a_form_names_its_charset_once(post, nothing_left):
+    twice = [part("_charset_", "utf-8")] * 2
+    problem = assert_problem(await post(*twice, part("processor", "t.read")), 422, "invalid_request")
+    assert "'_charset_' came twice" in problem["detail"]
+    nothing_left()
 
 
 async def test_a_charset_that_is_not_read_is_refused_by_its_name(post, client, nothing_left, subtests):

@@ -61,6 +61,11 @@ async def test_an_empty_input_takes_no_place_of_a_file(post):
     assert (response.status_code, response.json()["name"]) == (201, "a.txt")
 
 
+async def test_empty_inputs_without_end_are_refused(post):
+    for count, status in ((1000, 201), (1001, 413)):
+        assert (await post(multipart(*[part("file", b"", "")] * count, FILE), "/v1/files")).status_code == status
+
+
 async def test_a_form_in_which_no_file_was_chosen_stores_none(post, nothing_left):
     problem = assert_problem(await post(multipart(part("file", b"", "")), "/v1/files"), 422, "invalid_request")
     assert "send one file" in problem["detail"]
