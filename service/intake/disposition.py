@@ -34,15 +34,30 @@ def parse_disposition(header: bytes) -> Disposition:
     kind, _, _ = header.partition(b";")
     if kind.strip().lower() != b"form-data":
         return Disposition(None, None)
+    params = _params(header)
+    name = _extended(params.get(b"name*", b"")) or _without_words(_text(params.get(b"name")) or "")
+    return Disposition(name or None, _filename(params))
+
+
+def filename_of(header: bytes) -> str | None:
+    """Return the file name in the `Content-Disposition` of a whole body, None where it gives none."""
+    return _filename(_params(header))
+
+
+def _params(header: bytes) -> dict[bytes, bytes]:
     params: dict[bytes, bytes] = {}
     for key, value in _PARAM.findall(header):
         params.setdefault(key.lower(), value)
+    return params
+
+
+def _filename(params: Mapping[bytes, bytes]) -> str | None:
     filename = _extended(params.get(b"filename*", b"") or b"".join(_continued(params)))
     if filename is None and b"filename" in params:
         filename = _without_words(_text(params[b"filename"]) or "")
     if filename is None:  # it is a file, though its name cannot be read
         filename = _text(params.get(b"filename*"))
-    return Disposition(_text(params.get(b"name")) or None, filename)
+    return filename
 
 
 def _text(value: bytes | None) -> str | None:

@@ -10,13 +10,14 @@ from service.settings import Settings
 
 @dataclass(frozen=True, slots=True)
 class Incoming:
-    """What a submission is made of: the type and the length that the client announced, and the bytes."""
+    """What a submission is made of: what the client announced of the body, and its bytes."""
 
     content_type: str
     content_length: int | None
     query: Mapping[str, str]
     stream: AsyncIterator[bytes]
     idempotency_key: str | None = None
+    filename: str | None = None
 
 
 async def bounded(incoming: Incoming, settings: Settings) -> AsyncIterator[bytes]:

@@ -118,7 +118,7 @@ class Receiver:
 
     async def _read_raw(self, incoming: Incoming, received: Received, before_file: BeforeFile) -> None:
         received.fields, received.is_raw = {**incoming.query}, True
-        name = incoming.query.get("filename", "")
+        name = incoming.query.get("filename") or incoming.filename or ""
         received.fields.pop("filename", None)
         before_file(received)
         async with self.upload() as (file_id, upload):

@@ -13,7 +13,7 @@ _BINARY = {"type": "string", "format": "binary"}
 _SCHEMA = Submission.model_json_schema()
 _FILE_NAME = {
     "name": "filename", "in": "query", "required": False, "schema": {"type": "string"}, "example": "photo.jpg",
-    "description": "the file's name, where the body is the file itself",
+    "description": "the file's name, where the body is the file itself; without it, that of `Content-Disposition`",
 }  # fmt: skip
 _KEY = {
     "name": "Idempotency-Key", "in": "header", "required": False,

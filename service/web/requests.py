@@ -8,6 +8,7 @@ from fastapi import Depends, Path, Request, Response
 from starlette.requests import ClientDisconnect
 
 from service.errors import BadRequestError, ClientDisconnectedError, InvalidCursorError, UnsupportedEncodingError
+from service.intake.disposition import filename_of
 from service.intake.incoming import Incoming
 from service.runtime import Runtime
 from service.store.ids import is_id
@@ -50,6 +51,7 @@ def incoming_of(request: Request) -> Incoming:
         query=_query(request),
         stream=_body(request),
         idempotency_key=single_header(request, "Idempotency-Key"),
+        filename=filename_of((single_header(request, "Content-Disposition") or "").encode("latin-1")),
     )
 
 

@@ -4,7 +4,7 @@ from urllib.parse import unquote
 
 import pytest
 
-from tests.web.answers import MULTIPART, multipart
+from tests.web.answers import MULTIPART, multipart, part
 
 ODD = {
     "a path up": "../../etc/passwd",
@@ -118,3 +118,23 @@ async def test_the_name_of_an_output_is_no_path_either(client, submit, finished,
 async def test_a_processor_sees_the_name_and_another_path(client, finished):
     response = await client.post("/v1/jobs?processor=t.read&filename=..%2F..%2Fetc%2Fpasswd", content=b"x")
     assert (await finished(response.json()))["result"] == [["../../etc/passwd", 1, "x"]]
+
+
+async def test_the_name_of_a_whole_body_may_come_in_its_header(client):
+    for header, query, name in (
+        (b'attachment; filename="a.txt"', "", "a.txt"),
+        (b"attachment; filename=\"a.txt\"; filename*=UTF-8''%E2%82%AC.txt", "", "\u20ac.txt"),
+        (b'inline; filename="\xe2\x82\xac.txt"', "", "\u20ac.txt"),
+        (b'attachment; filename="a.txt"', "?filename=b.txt", "b.txt"),
+        (b"attachment", "", "upload"),
+        (b'attachment; filename=""', "", "upload"),
+    ):
+        headers = {"Content-Disposition": header, "Content-Type": "text/plain"}
+        assert (await client.post(f"/v1/files{query}", content=b"x", headers=headers)).json()["name"] == name
+
+
+async def test_a_field_may_be_named_as_in_mail(client):
+    for name in (b'name="=?utf-8?Q?processor?="', b"name*=utf-8''processor"):
+        body = multipart(b"Content-Disposition: form-data; " + name + b"\r\n\r\nt.read\r\n", part("file", b"x", "a"))
+        answer = await client.post("/v1/jobs", content=body, headers={"Content-Type": MULTIPART})
+        assert (answer.status_code, answer.json()["processor"]) == (202, "t.read")
