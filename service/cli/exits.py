@@ -1,6 +1,7 @@
 """How the command ends: the exit codes, and exceptions as sentences for people."""
 
 import errno
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from enum import IntEnum
@@ -33,6 +34,7 @@ MEANINGS = {
     ExitCode.UNREACHABLE: "no server answers",
     ExitCode.TIMED_OUT: "a job that was waited for did not finish in time; it goes on",
 }
+_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO}  # where the output goes, if no file is named
 ORDER = ("serve", "submit", "jobs", "files", "logs", "top", "processors", "run", "settings", "migrate")
 
 
@@ -41,12 +43,15 @@ class FilemillGroup(TyperGroup):
 
     def invoke(self, ctx: Any) -> Any:
         try:
-            return super().invoke(ctx)
+            result = super().invoke(ctx)
+            sys.stdout.flush()  # what is left to the end of Python fails without a word of ours
         except Exception as error:
             code = explain(error)
             if code is None:
                 raise
             raise typer.Exit(code) from error
+        else:
+            return result
 
     def list_commands(self, ctx: Any) -> list[str]:
         """In the order that people meet them; typer would put groups last."""
@@ -111,7 +116,8 @@ def _code_of(error: Exception) -> ExitCode | None:
     if isinstance(error, SettingsError):
         return ExitCode.USAGE
     if isinstance(error, OSError):
-        return None if error.errno == errno.EPIPE or error.filename is None else ExitCode.REFUSED
+        is_known = error.errno != errno.EPIPE and (error.filename is not None or error.errno in _FULL)
+        return ExitCode.REFUSED if is_known else None
     if isinstance(error, FilemillError):
         return ExitCode.REFUSED
     return _code_of_client_error(error)
@@ -120,10 +126,12 @@ def _code_of(error: Exception) -> ExitCode | None:
 def _code_of_client_error(error: Exception) -> ExitCode | None:
     if not type(error).__module__.startswith("service.client"):
         return None  # decided by name, so that the client is not imported to explain a typing error
-    from service.client import ServerUnreachableError, WaitTimeoutError  # noqa: PLC0415
+    from service.client import ServerUnreachableError, UnsendableError, WaitTimeoutError  # noqa: PLC0415
 
     if isinstance(error, ServerUnreachableError):
         return ExitCode.UNREACHABLE
+    if isinstance(error, UnsendableError):
+        return ExitCode.USAGE
     return ExitCode.TIMED_OUT if isinstance(error, WaitTimeoutError) else ExitCode.REFUSED
 
 
@@ -131,5 +139,5 @@ def _sentence(error: "Exception | ClientError") -> str:
     if isinstance(error, FileExistsError):
         return f"{error.filename} is there already; --overwrite replaces it"
     if isinstance(error, OSError):
-        return f"{error.filename}: {error.strerror}"
+        return f"{'cannot write' if error.filename is None else error.filename}: {error.strerror}"
     return str(error)

@@ -14,6 +14,7 @@ from service.client.answers import (
     ProcessorInfo,
     ServerUnreachableError,
     Stats,
+    UnsendableError,
     WaitTimeoutError,
 )
 from service.client.asynchronous import AsyncFilemill
@@ -43,6 +44,7 @@ __all__ = [
     "StateEvent",
     "Stats",
     "SubmitOptions",
+    "UnsendableError",
     "WaitTimeoutError",
     "WatchOptions",
     "bare_name",

@@ -11,7 +11,7 @@ from service.errors import FieldError
 from service.states import TERMINAL, State
 
 T = TypeVar("T")
-_NOT_OURS = (ValueError, TypeError, KeyError, AttributeError)
+_NOT_OURS = (ValueError, TypeError, KeyError, AttributeError, RecursionError)
 
 
 # ---- refusals
@@ -35,6 +35,10 @@ class ProblemError(ClientError):
 
 class ServerUnreachableError(ClientError):
     """No server answers at the URL, or the connection broke."""
+
+
+class UnsendableError(ClientError, ValueError):
+    """What was given cannot be written as a request: it is no text, no JSON, or no value of a header."""
 
 
 class WaitTimeoutError(ClientError):

@@ -117,7 +117,7 @@ def _page_call(path: str, filters: Mapping[str, Any], limit: int | None, cursor:
 
 
 def _segment(text: str) -> str:
-    return quote(text, safe="")
+    return quote(text, safe="", errors="replace")  # what is no text is no id: the server says so
 
 
 def _given(values: Mapping[str, Any]) -> dict[str, Any]:

@@ -3,6 +3,8 @@
 import errno
 import hashlib
 import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from service.client.answers import DamagedDownloadError, File
@@ -32,8 +34,13 @@ class Download:
         self._stream = self._part.open("xb")
 
     def write(self, piece: bytes) -> None:
-        """Add a piece."""
-        self._stream.write(piece)
+        """Add a piece.
+
+        Raises:
+            OSError: it cannot be written; the error names the path.
+        """
+        with _named(self._path):
+            self._stream.write(piece)
         self._digest.update(piece)
         self.done += len(piece)
 
@@ -44,7 +51,8 @@ class Download:
             DamagedDownloadError: it is not.
             FileExistsError: something took the name meanwhile, and `overwrite` is not set.
         """
-        self._stream.close()
+        with _named(self._path):
+            self._stream.close()
         if self._digest.hexdigest() != self._file.sha256:
             raise DamagedDownloadError(
                 f"{self._file.name!r} arrived damaged: {self.done} bytes, "
@@ -56,8 +64,18 @@ class Download:
 
     def close(self) -> None:
         """Leave nothing of a download that did not finish."""
-        self._stream.close()
+        with suppress(OSError):  # on a full disk
+            self._stream.close()
         self._part.unlink(missing_ok=True)
+
+
+@contextmanager
+def _named(path: Path) -> Iterator[None]:
+    """Let an error say which file it is about."""
+    try:
+        yield
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, str(path)) from error
 
 
 def refuse_existing(path: Path, *, overwrite: bool) -> None:

@@ -144,7 +144,7 @@ def parse_event(block: Block) -> Event | None:
         return None
     try:
         return None if block.id is None else _event(block.kind, block.id, json.loads(block.data))
-    except (ValueError, TypeError, KeyError, AttributeError) as error:
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
         raise BrokenStreamError("the stream does not hold events as a Filemill server sends them") from error
 
 

@@ -17,7 +17,7 @@ import anyio
 import anyio.to_thread
 import httpx
 
-from service.client.answers import ServerUnreachableError, refuse_problem
+from service.client.answers import ServerUnreachableError, UnsendableError, refuse_problem
 from service.client.calls import Call
 from service.client.listening import hear_early_answers
 from service.client.uploads import CountedStream, Moved, Reader, total_size
@@ -70,7 +70,7 @@ class BlockingWire:
 
     def __init__(self, url: str, transport: httpx.BaseTransport | None, sleep: Callable[[float], None] | None) -> None:
         self._url = url
-        self._http = httpx.Client(transport=transport, **_options(url))
+        self._http = _made(httpx.Client, transport, url)
         self._sleep = sleep or time.sleep
 
     async def send(
@@ -106,7 +106,7 @@ class LoopWire:
 
     def __init__(self, url: str, transport: httpx.AsyncBaseTransport | None) -> None:
         self._url = url
-        self._http = httpx.AsyncClient(transport=transport, **_options(url))
+        self._http = _made(httpx.AsyncClient, transport, url)
         hear_early_answers(self._http)
 
     async def send(
@@ -158,11 +158,27 @@ def check_url(url: str) -> httpx.URL:
     """
     try:
         parsed = httpx.URL(url)
-    except httpx.InvalidURL as error:
+        parsed.host.encode("idna")  # as the resolver will
+    except (httpx.InvalidURL, UnicodeError) as error:
         raise SettingsError(f"FILEMILL_URL: {url!r} is not a URL: {error}") from None
     if parsed.scheme not in ("http", "https") or not parsed.host:
         raise SettingsError(f"FILEMILL_URL: {url!r} must begin with http:// or https:// and a host")
     return parsed
+
+
+def _made(kind: Callable[..., T], transport: Any, url: str) -> T:
+    """Return a client of httpx, which reads variables of its own.
+
+    Raises:
+        SettingsError: what they name cannot be used, or the URL is none.
+    """
+    options = _options(url)
+    try:
+        return kind(transport=transport, **options)
+    except (httpx.InvalidURL, ValueError, ImportError, OSError) as error:
+        raise SettingsError(
+            f"what HTTP_PROXY, HTTPS_PROXY, ALL_PROXY, SSL_CERT_FILE or SSL_CERT_DIR says cannot be used: {error}"
+        ) from error
 
 
 def _options(url: str) -> dict[str, Any]:
@@ -184,17 +200,20 @@ def _request(
     on_progress: Moved | None = None,
 ) -> httpx.Request:
     silence_s = PATIENCE_S + call.patience_s + (total_size(readers) or 0) / SLOWEST_SYNC_BYTES_S
-    request = http.build_request(
-        call.method,
-        call.path,
-        params=call.query or None,
-        headers=call.headers,
-        json=call.body,
-        data=call.form,
-        # all that httpx needs of a file is `read`, and `seek` where there is a length
-        files=[("file", (reader.name, cast("BinaryIO", reader))) for reader in readers] or None,
-        timeout=httpx.Timeout(silence_s, connect=CONNECT_S),
-    )
+    try:
+        request = http.build_request(
+            call.method,
+            call.path,
+            params=call.query or None,
+            headers=call.headers,
+            json=call.body,
+            data=call.form,
+            # all that httpx needs of a file is `read`, and `seek` where there is a length
+            files=[("file", (reader.name, cast("BinaryIO", reader))) for reader in readers] or None,
+            timeout=httpx.Timeout(silence_s, connect=CONNECT_S),
+        )
+    except ValueError as error:
+        raise UnsendableError(f"the request cannot be sent: {error}") from error
     if readers:
         request.stream = CountedStream(cast("httpx.SyncByteStream", request.stream), readers, on_progress)
     return request
@@ -214,6 +233,10 @@ def _reachable(url: str) -> Iterator[None]:
             f"no server answers at {url} ({_reason(error)}); start one with `filemill serve`, "
             "or name another with --url or FILEMILL_URL"
         ) from error
+    except httpx.LocalProtocolError as error:
+        raise UnsendableError(f"the request cannot be sent: {error}") from error
+    except httpx.DecodingError as error:
+        raise ServerUnreachableError(f"the answer of {url} cannot be read: {error}") from error
     except httpx.TransportError as error:
         raise ServerUnreachableError(f"the connection to {url} broke: {_reason(error)}") from error
 

@@ -1,6 +1,7 @@
 import hashlib
 import io
 import os
+import resource
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -8,12 +9,14 @@ import httpx
 import pytest
 
 from service.client import (
+    AsyncFilemill,
     DamagedDownloadError,
     File,
     Filemill,
     ProblemError,
     ServerUnreachableError,
     Source,
+    UnsendableError,
     WaitTimeoutError,
     bare_name,
 )
@@ -129,8 +132,9 @@ def test_problem_details_become_an_error_with_all_they_say():
         httpx.Response(200, text="<h1>It works!</h1>"),
         httpx.Response(200, json={"hello": "world"}),
         httpx.Response(200, json=job_json(state="unheard-of")),
+        httpx.Response(200, content=b"[" * 100_000),
     ],
-    ids=["proxy", "other api", "array", "redirect", "web page", "other json", "unknown state"],
+    ids=["proxy", "other api", "array", "redirect", "web page", "other json", "unknown state", "deep"],
 )
 def test_the_answer_of_another_program_is_told_as_such(response):
     with pytest.raises(ProblemError, match="not as a Filemill server would; is the URL right") as caught:
@@ -152,10 +156,40 @@ def test_a_connection_that_breaks_is_told_as_such():
         client(answer).get("j1")
 
 
-@pytest.mark.parametrize("url", ["localhost:8000", "ftp://a.test", "http://", "", "http://a.test:port"])
+def test_an_answer_that_is_not_packed_as_it_says_is_told_as_such():
+    answer = httpx.Response(200, headers={"Content-Encoding": "gzip"}, stream=httpx.ByteStream(b"not packed"))
+    with pytest.raises(ServerUnreachableError, match=r"the answer of http://filemill\.test cannot be read: "):
+        client(lambda _request: answer).get("j1")
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "localhost:8000", "ftp://a.test", "http://", "", "http://a.test:port", "http://a..b", f"http://{'a' * 64}.test",
+        "http://xn--.test",
+    ],
+)  # fmt: skip
 def test_what_is_no_url_is_refused_before_anything_is_sent(url):
     with pytest.raises(SettingsError, match="FILEMILL_URL"):
         Filemill(url)
+
+
+@pytest.mark.parametrize(("name", "value"), [("ALL_PROXY", "odd://proxy.test"), ("SSL_CERT_FILE", "/nowhere")])
+@pytest.mark.parametrize("kind", [Filemill, AsyncFilemill])
+def test_a_variable_of_the_http_library_that_is_of_no_use_is_named(kind, name, value, monkeypatch):
+    monkeypatch.setenv(name, value)
+    with pytest.raises(SettingsError, match=name):
+        kind("https://filemill.test")
+
+
+@pytest.mark.parametrize(
+    ("processor", "params", "key"),
+    [("odd-\udcff", {}, None), ("a.b", {"x": float("nan")}, None), ("a.b", {}, "schlüssel")],
+    ids=["name", "params", "key"],
+)
+def test_what_cannot_be_sent_is_told_as_such(processor, params, key):
+    with pytest.raises(UnsendableError, match=r"^the request cannot be sent: "):
+        always(202, job_json()).submit(processor, params=params, idempotency_key=key)
 
 
 # ---- submit
@@ -401,6 +435,18 @@ def test_a_download_does_not_touch_a_file_that_appears_meanwhile(tmp_path):
 def test_a_damaged_download_is_refused_and_leaves_nothing(tmp_path, content):
     with pytest.raises(DamagedDownloadError, match=f"arrived damaged: {len(content)} bytes"):
         serving(content).download("f1", tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_download_that_does_not_fit_names_its_path_and_leaves_nothing(tmp_path):
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (3, before[1]))
+    try:
+        with pytest.raises(OSError, match="File too large") as caught:
+            serving().download("f1", tmp_path)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert caught.value.filename == str(tmp_path / "photo.jpg")
     assert list(tmp_path.iterdir()) == []
 
 

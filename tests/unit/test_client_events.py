@@ -144,7 +144,11 @@ def test_events_have_types():
     assert (queued.id, queued.run_after.minute if queued.run_after else None) == (5, 5)
 
 
-@pytest.mark.parametrize("data", ["{", "[]", "1", '{"state": "running"}', json.dumps(FACTS | {"state": "eaten"})])
+@pytest.mark.parametrize(
+    "data",
+    ["{", "[]", "1", '{"state": "running"}', json.dumps(FACTS | {"state": "eaten"}), "[" * 100_000],
+    ids=lambda data: data[:20],
+)
 def test_what_is_no_event_of_ours_is_told_as_such(data):
     stream = Pieces(f"event: state\nid: 1\ndata: {data}\n\n".encode())
     with pytest.raises(BrokenStreamError, match="as a Filemill server sends them"):
