@@ -10,6 +10,7 @@ import typer
 
 from service.cli import admin, files, jobs, logs, processors, run, serve, submit, top
 from service.cli.exits import FilemillGroup
+from service.cli.streams import prepare_streams
 
 app = typer.Typer(
     name="filemill",
@@ -33,6 +34,7 @@ app.command("settings", cls=serve.ServeCommand)(admin.settings)
 
 def main() -> None:
     """Run the command line."""
+    prepare_streams()
     app(prog_name="filemill")
 
 

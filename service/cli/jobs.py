@@ -130,7 +130,8 @@ def download(
     job_id: JobId,
     *,
     output: Annotated[
-        Path, typer.Option("--output", "-o", metavar="FOLDER", help="Where to put them; made if need be.")
+        Path,
+        typer.Option("--output", "-o", metavar="FOLDER", file_okay=False, help="Where to put them; made if need be."),
     ] = Path(),
     overwrite: Overwrite = False,
     url: Url = None,

@@ -87,7 +87,9 @@ def _attempt(
     from service.worker.runner import verdict_of  # noqa: PLC0415
     from service.worker.trial import prepare  # noqa: PLC0415
 
-    trial = prepare(processor, [(one.name, one) for one in files], values, folder / "work", emit)
+    # a name is sent as text to a server, too
+    named = [(os.fsencode(one.name).decode("utf-8", "replace"), one) for one in files]
+    trial = prepare(processor, named, values, folder / "work", emit)
     try:
         with redirect_stdout(sys.stderr):  # standard output is for the result
             return trial.run()

@@ -67,7 +67,13 @@ def submit(  # noqa: PLR0913 - one parameter for each option
     ] = None,
     output: Annotated[
         Path | None,
-        typer.Option("--output", "-o", metavar="FOLDER", help="Wait, then download the outputs into this folder."),
+        typer.Option(
+            "--output",
+            "-o",
+            metavar="FOLDER",
+            file_okay=False,
+            help="Wait, then download the outputs into this folder.",
+        ),
     ] = None,
     overwrite: Overwrite = False,
     priority: Annotated[int | None, typer.Option(help="Of two jobs that are ready, the higher runs first.")] = None,

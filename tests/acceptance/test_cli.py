@@ -18,7 +18,7 @@ import pytest
 
 from tests.acceptance import patient_processors
 from tests.acceptance.invariants import require
-from tests.acceptance.server import REPOSITORY, clean_environment, run_server
+from tests.acceptance.server import REPOSITORY, Server, clean_environment, run_server
 
 PHOTO = REPOSITORY / "tests" / "samples" / "rocket.jpg"
 LIMIT_S = 60
@@ -234,6 +234,29 @@ def test_a_download_touches_no_file_that_is_there_unless_told_to(server, tmp_pat
     assert (output, place.read_text()) == (f"{place}\n", "new")
 
 
+def test_a_folder_for_downloads_that_is_a_file_is_a_wrong_command_line(server, tmp_path):
+    (tmp_path / "file").touch()
+    for command in (["jobs", "download", UNKNOWN_ID], ["submit", "file.checksum", PHOTO]):
+        _, said = run(*command, "-o", tmp_path / "file", url=server.url, code=USAGE)
+        assert "is a file" in said
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code"),
+    [
+        (["submit", "file.checksum", PHOTO, "--idempotency-key", "a\nb"], USAGE),
+        (["submit", "odd-\udcff", PHOTO], USAGE),
+        (["submit", "file.checksum", "--timeout-s", "nan"], USAGE),
+        (["jobs", "--processor", "\udcff"], USAGE),
+        (["jobs", "show", "\udcff"], REFUSED),
+    ],
+    ids=["header", "field", "body", "query", "path"],
+)
+def test_what_cannot_be_sent_is_told_in_a_sentence(server, arguments, code):
+    _, said = run(*arguments, url=server.url, code=code)
+    assert re.fullmatch("Error: (the request cannot be sent: .+|there is no job .+)\n", said)
+
+
 def test_what_is_not_there_is_told_in_a_sentence(server):
     _, said = run("jobs", "show", UNKNOWN_ID, url=server.url, code=REFUSED)
     assert said == f"Error: there is no job {UNKNOWN_ID}\n"
@@ -326,6 +349,51 @@ def test_migrate_makes_a_database_that_a_server_takes(tmp_path):
         assert "database migrated" not in server.output
         _, said = run("migrate", "--data-dir", server.data_dir, code=REFUSED)
         assert f"process id {server.pid}" in said
+
+
+# ---- the streams that it is started with
+
+
+def command_with(redirections, *arguments):
+    """Return a command with closed or odd streams."""
+    return ["sh", "-c", f'exec "$@" {redirections}', "sh", *command_of(arguments)]
+
+
+def test_a_server_without_standard_streams_serves(tmp_path):
+    server = Server(tmp_path / "data")
+    server.launcher = command_with("<&- >&- 2>&-")
+    try:
+        server.start()
+        job_id = run("submit", "file.checksum", PHOTO, "--wait", "--json", url=server.url)[0]
+        assert json.loads(job_id)["state"] == "succeeded"
+        assert server.stop() == 0
+    finally:
+        server.destroy()
+
+
+@pytest.mark.parametrize(
+    ("redirections", "arguments", "said"),
+    [
+        (">/dev/full", ["settings", "--json"], "Error: cannot write: No space left on device\n"),
+        ("<&-", ["submit", "file.checksum", "-"], "Error: stdin: Bad file descriptor\n"),
+    ],
+    ids=["full", "closed"],
+)
+def test_a_stream_of_no_use_is_told_in_a_sentence(server, redirections, arguments, said):
+    command = command_with(redirections, *arguments)
+    ended = subprocess.run(
+        command, env=clean_environment(url=server.url), capture_output=True, timeout=LIMIT_S, check=False
+    )
+    assert (ended.returncode, ended.stderr.decode()) == (REFUSED, said)
+
+
+def test_what_an_encoding_lacks_is_written_as_an_escape():
+    code = "from service.cli.streams import prepare_streams; prepare_streams(); print('\u65e5')"
+    environment = clean_environment() | {"PYTHONIOENCODING": "ascii"}
+    ended = subprocess.run(
+        [sys.executable, "-c", code], env=environment, capture_output=True, timeout=LIMIT_S, check=True
+    )
+    assert ended.stdout == rb"\u65e5" + b"\n"
 
 
 # ---- what the server says
