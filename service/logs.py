@@ -1,12 +1,15 @@
 """Log lines: a constant message, and facts as fields, for people or for programs."""
 
 import logging
+import select
 import sys
 from contextlib import suppress
 from typing import Any, Literal
 
 import structlog
 
+_PATIENCE_MS = 500
+_PIECE_CHARS = 1024  # at most 4 KiB: a pipe that has room has room for that
 _FRAMES = structlog.tracebacks.ExceptionDictTransformer(show_locals=False)  # locals hold contents and passwords
 
 
@@ -44,12 +47,30 @@ def set_up_logs(level: str, form: Literal["text", "json"]) -> None:
 class LossyErrors:
     """Standard error. A line that cannot be written is lost: a full disk must not become a failed request.
 
-    Nor must a stream that was closed meanwhile: a thread may have something to say at any time.
+    Nor must a stream that was closed meanwhile: a thread may have something to say at any time. Nor must a pipe or a
+    terminal whose other end has stopped to read: it is waited for once, and then lines are lost until it reads on.
     """
+
+    def __init__(self) -> None:
+        self._is_stuck = False
 
     def write(self, text: str) -> None:
         with suppress(OSError, ValueError):
-            sys.stderr.write(text)
+            for start in range(0, len(text), _PIECE_CHARS):
+                if not self._has_room():
+                    return
+                sys.stderr.write(text[start : start + _PIECE_CHARS])
+                sys.stderr.flush()
+
+    def _has_room(self) -> bool:
+        try:
+            number = sys.stderr.fileno()
+        except (OSError, ValueError):
+            return True  # it is no file
+        room = select.poll()
+        room.register(number, select.POLLOUT)
+        self._is_stuck = not room.poll(0 if self._is_stuck else _PATIENCE_MS)
+        return not self._is_stuck
 
     def flush(self) -> None:
         with suppress(OSError, ValueError):

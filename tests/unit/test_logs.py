@@ -3,6 +3,7 @@
 import io
 import json
 import logging
+import os
 
 import pytest
 import structlog
@@ -60,6 +61,17 @@ def test_a_line_for_a_stream_that_was_closed_is_lost(monkeypatch):
     set_up_logs("info", "text")
     monkeypatch.setattr("sys.stderr", closed)
     structlog.get_logger().info("it happened")
+
+
+def test_lines_for_a_pipe_that_nobody_reads_are_lost_until_somebody_does(monkeypatch):
+    ours, theirs = os.pipe()
+    with os.fdopen(ours, "rb", buffering=0) as reader, os.fdopen(theirs, "w", encoding="utf-8") as writer:
+        set_up_logs("info", "text")
+        monkeypatch.setattr("sys.stderr", writer)
+        for _ in range(3):
+            structlog.get_logger().info("x" * 100_000)
+        while b"it is read" not in reader.read(2**20):
+            structlog.get_logger().info("it is read")
 
 
 def test_of_a_form_with_folded_headers_nothing_is_logged(capsys):
