@@ -130,7 +130,7 @@ class _Server(uvicorn.Server):
     def __init__(self, config: uvicorn.Config, app: FastAPI, settings: Settings) -> None:
         super().__init__(config)
         self._app = app
-        self._address = settings.data_dir / "server.json"
+        self._address = settings.data_folder / "server.json"
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         self._loop = asyncio.get_running_loop()
@@ -141,8 +141,7 @@ class _Server(uvicorn.Server):
             _write_address(self._address, url)
             registry = self._app.state.runtime.registry
             log.info("processors loaded", catalogue=len(registry) - len(registry.own), own=registry.own)
-            folder = str(self._address.parent.resolve())
-            log.info("serving", dashboard=url, docs=f"{url}/docs", data_dir=folder)
+            log.info("serving", dashboard=url, docs=f"{url}/docs", data_dir=str(self._address.parent))
 
     async def main_loop(self) -> None:
         """Go on until it is to stop, also when code on the event loop has cancelled this very task."""
@@ -190,17 +189,28 @@ async def _cut_off(requests: Collection[asyncio.Task[None]]) -> None:
 @contextmanager
 def _bound(host: str, port: int) -> Iterator[socket.socket]:
     """Bind the address before anything else, so that a taken port is told at once."""
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    # the protocol is spelled out because asyncio sets TCP_NODELAY only where it sees it: 40 ms for each answer
-    with socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP) as listener:
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            listener.bind((host, port))
-        except OSError as error:
-            raise StartError(
-                f"cannot listen on {host}:{port}: {error.strerror or error}; name another with --host and --port"
-            ) from None
+    try:
+        listener = _bind(host[1:-1] if host[0] + host[-1] == "[]" else host, port)
+    except (OSError, UnicodeError) as error:  # UnicodeError: no name of a host can look like that
+        why = getattr(error, "strerror", None) or error
+        raise StartError(f"cannot listen on {host}:{port}: {why}; name another with --host and --port") from None
+    with listener:
         yield listener
+
+
+def _bind(host: str, port: int) -> socket.socket:
+    found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+    # of a name that has addresses of both kinds, the one that FILEMILL_URL has by default
+    family, _, _, _, address = min(found, key=lambda one: one[0] != socket.AF_INET)
+    # the protocol is spelled out because asyncio sets TCP_NODELAY only where it sees it: 40 ms for each answer
+    listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
+    try:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind(address)
+    except OSError:
+        listener.close()
+        raise
+    return listener
 
 
 def _url(listener: socket.socket) -> str:

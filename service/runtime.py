@@ -139,7 +139,7 @@ class _Ground:
 
 @asynccontextmanager
 async def _open_ground(settings: Settings, clock: Clock) -> AsyncIterator[_Ground]:
-    data_dir, boot_id, meters = settings.data_dir.resolve(), new_id(), Meters()
+    data_dir, boot_id, meters = settings.data_folder, new_id(), Meters()
     durable = settings.durability == "full"
     with owned(data_dir), open_threads():
         async with open_store(data_dir / "filemill.db", clock, meters.committed, durable=durable) as store:

@@ -136,6 +136,11 @@ class Settings(BaseSettings):
     idempotency_retention_s: float = Field(DAY_S, gt=0, description="time that idempotency keys are kept")
     prune_interval_s: float = Field(60, gt=0, description="time between two rounds of pruning")
 
+    @property
+    def data_folder(self) -> Path:
+        """The data folder from the root, without links and `..`; it stays the same when the process moves."""
+        return Path(os.path.realpath(self.data_dir))  # unlike `resolve`, it takes links that lead in a circle
+
     @classmethod
     def settings_customise_sources(  # type: ignore[override]  # the others come by name
         cls,

@@ -1,6 +1,7 @@
 """One server to a data folder, and one to a port."""
 
 import shutil
+import socket
 import subprocess
 import sys
 
@@ -65,6 +66,35 @@ def test_a_port_that_is_taken_is_told_in_a_sentence_and_the_folder_is_not_touche
     assert f"cannot listen on 127.0.0.1:{port}: Address already in use" in said
     assert "--port" in said
     assert not (tmp_path / "other").exists()
+
+
+@pytest.mark.parametrize("host", ["a..b", "http://0.0.0.0", "[::1"])
+def test_a_host_that_is_none_is_told_in_a_sentence(host, tmp_path):
+    said = refusal("--host", host, "--port", 0, "--data-dir", tmp_path / "data")
+    assert f"cannot listen on {host}:0: " in said
+
+
+def test_an_ipv6_address_may_stand_in_brackets_as_in_a_url(tmp_path):
+    try:
+        socket.create_server(("::1", 0), family=socket.AF_INET6).close()
+    except OSError:
+        pytest.skip("this machine has no IPv6")
+    with run_server(tmp_path / "data", arguments=["--host", "[::1]"]) as server:
+        assert server.url.startswith("http://[::1]:")
+        assert httpx.get(f"{server.url}/livez", trust_env=False).status_code == 200
+
+
+def test_the_way_to_the_folder_may_go_through_one_that_is_not_there(tmp_path):
+    way = tmp_path / "nowhere" / ".." / "data"
+    with run_server(tmp_path / "data", arguments=["--data-dir", str(way)]) as server:
+        assert {path.name for path in tmp_path.iterdir()} == {"data", "data.log"}
+        assert server.stop() == 0
+    assert not (tmp_path / "data" / "server.json").exists()
+
+
+def test_a_link_that_leads_in_a_circle_is_told_in_a_sentence(tmp_path):
+    (tmp_path / "circle").symlink_to("circle")
+    assert "symbolic links" in refusal("--port", 0, "--data-dir", tmp_path / "circle" / "data")
 
 
 def test_a_folder_that_cannot_be_made_is_told_in_a_sentence(tmp_path):
