@@ -103,11 +103,15 @@ async def test_a_folder_that_cannot_be_written_is_refused_and_named(name, number
 
 
 async def test_a_disk_that_is_full_is_no_reason_not_to_start(settings, monkeypatch):
-    def refuse(*_args, **_options):
+    refused = []
+
+    def refuse(*args, **_options):
+        refused.append(args)
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     monkeypatch.setattr("service.storage.trial.publish", refuse)
     await start(settings)
+    assert refused
 
 
 async def test_a_folder_that_is_linked_to_this_file_system_is_as_good_as_one_that_is_here(settings, data_dir, tmp_path):
@@ -116,6 +120,7 @@ async def test_a_folder_that_is_linked_to_this_file_system_is_as_good_as_one_tha
         (data_dir / name).symlink_to(tmp_path / f"other-{name}")
     (data_dir / "files").unlink()  # where there is one, there has been a database
     await start(settings)
+    assert [(data_dir / name).is_symlink() for name in FOLDERS] == [False, True, True]
 
 
 # ---- while it runs

@@ -91,6 +91,7 @@ async def test_nobody_waits_at_the_end_for_one_that_is_lost(monkeypatch, when):
         if when == "before":
             await told.wait()
         await waits
+        assert task.is_lost
         is_over.set()
         task.stop()
         await task.ended()
