@@ -13,6 +13,7 @@ from pydantic.fields import FieldInfo
 from pydantic_core import PydanticCustomError
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
+from service.cores import usable_cores
 from service.environment import PREFIX, frame_of, read_variables, refuse_doubled
 from service.errors import SettingsError, plain_reason
 from service.sizes import GIB, KIB, MIB, MOST_RESULT_BYTES
@@ -70,10 +71,10 @@ class Settings(BaseSettings):
     )
     consumers: int = Field(100, ge=1, le=1000, description="`async def` jobs that run at the same time")
     child_processes: int = Field(
-        default_factory=lambda: len(os.sched_getaffinity(0)),
+        default_factory=usable_cores,
         ge=1,
         le=256,
-        description="`def` jobs that run at the same time, each in a process; default: cores",
+        description="`def` jobs that run at the same time, each in a process; default: cores that may be used",
     )
     job_memory_limit_bytes: Bytes = Field(
         2 * GIB,
