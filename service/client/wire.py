@@ -242,10 +242,12 @@ def _reachable(url: str) -> Iterator[None]:
 
 
 def _is_loopback(host: str) -> bool:
+    """Return whether the host is this machine: `localhost`, a name below it, 127.0.0.1 and the like, or 0.0.0.0."""
     try:
-        return host == "localhost" or ipaddress.ip_address(host).is_loopback
+        address = ipaddress.ip_address(host)
     except ValueError:
-        return False
+        return host.rstrip(".").rpartition(".")[2] == "localhost"
+    return address.is_loopback or address.is_unspecified
 
 
 def _reason(error: httpx.TransportError) -> str:

@@ -183,6 +183,15 @@ def test_a_variable_of_the_http_library_that_is_of_no_use_is_named(kind, name, v
 
 
 @pytest.mark.parametrize(
+    "host",
+    ["localhost", "LOCALHOST.", "a.localhost", "127.0.0.2", "[::1]", "0.0.0.0", "[::]"],  # noqa: S104 - nothing listens
+)
+def test_a_proxy_has_nothing_to_do_with_a_server_on_this_machine(host, monkeypatch):
+    monkeypatch.setenv("ALL_PROXY", "odd://proxy.test")
+    Filemill(f"http://{host}:8000").close()
+
+
+@pytest.mark.parametrize(
     ("processor", "params", "key"),
     [("odd-\udcff", {}, None), ("a.b", {"x": float("nan")}, None), ("a.b", {}, "schlüssel")],
     ids=["name", "params", "key"],
