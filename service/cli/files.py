@@ -1,13 +1,13 @@
 """`filemill files`: look at stored files, and delete them."""
 
 import itertools
-import sys
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from service.cli import render
-from service.cli.exits import ListGroup, Tally
+from service.cli.deleting import confirm, delete_each
+from service.cli.exits import ListGroup
 from service.cli.options import Json, Url, connect
 from service.clock import SystemClock
 
@@ -46,16 +46,9 @@ def delete(
 ) -> None:
     """Delete files that no unfinished job needs."""
     if not yes:
-        if not sys.stdin.isatty():
-            raise typer.BadParameter("nobody is there to ask; say --yes", param_hint="--yes")
-        typer.confirm(f"Delete {'this file' if len(ids) == 1 else f'these {len(ids)} files'}?", abort=True, err=True)
-    tally = Tally()
+        confirm(f"Delete {'this file' if len(ids) == 1 else f'these {len(ids)} files'}?")
     with connect(url) as mill:
-        for file_id in ids:
-            with tally.going_on(file_id):
-                mill.delete_file(file_id)
-                render.note(f"Deleted {file_id}.")
-    tally.finish()
+        delete_each(ids, mill.delete_file)
 
 
 def _plain(file: "File") -> dict[str, Any]:

@@ -1,6 +1,5 @@
 """`filemill jobs`: look at jobs, wait for them, steer them, fetch what they made."""
 
-import sys
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -9,6 +8,7 @@ import typer
 
 from service.cli import render
 from service.cli.board import Standing, label_of
+from service.cli.deleting import confirm, delete_each
 from service.cli.exits import ExitCode, ListGroup, Tally
 from service.cli.full import print_job
 from service.cli.options import JobId, JobIds, Json, Overwrite, TimeoutS, Url, connect, server_url
@@ -112,17 +112,10 @@ def delete(
 ) -> None:
     """Delete jobs that are not running, with their files."""
     if not yes:
-        if not sys.stdin.isatty():
-            raise typer.BadParameter("nobody is there to ask; say --yes", param_hint="--yes")
         what = "this job and its files" if len(ids) == 1 else f"these {len(ids)} jobs and their files"
-        typer.confirm(f"Delete {what}?", abort=True, err=True)
-    tally = Tally()
+        confirm(f"Delete {what}?")
     with connect(url) as mill:
-        for job_id in ids:
-            with tally.going_on(job_id):
-                mill.delete(job_id)
-                render.note(f"Deleted {job_id}.")
-    tally.finish()
+        delete_each(ids, mill.delete)
 
 
 @app.command()

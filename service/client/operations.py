@@ -3,6 +3,7 @@
 from collections.abc import AsyncIterator, Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import ExitStack, aclosing
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar, Unpack
 
@@ -149,7 +150,7 @@ class Operations:
             async for event in events:
                 yield event
 
-    async def list(
+    def list(
         self,
         *,
         state: State | None = None,
@@ -163,14 +164,7 @@ class Operations:
         `result`, `error`, `inputs` and `outputs` only those named are given, the first three of them whole.
         """
         filters = {"state": state, "processor": processor}
-        cursor, left = None, limit
-        while left is None or left > 0:
-            jobs, cursor = await self._call(jobs_call(filters, limit=left, cursor=cursor, large=large), parse_page)
-            for job in jobs:
-                yield job
-            if cursor is None:
-                return
-            left = None if left is None else left - len(jobs)
+        return self._pages(partial(jobs_call, filters, large=large), parse_page, limit)
 
     # ---- steering
 
@@ -192,7 +186,7 @@ class Operations:
         """Return what is known of a file."""
         return await self._call(file_call(file_id), parse_file)
 
-    async def files(
+    def files(
         self,
         *,
         unused: bool | None = None,
@@ -205,14 +199,7 @@ class Operations:
         `unused` ones were stored for themselves, and no job has them: they go after FILEMILL_FILE_RETENTION_S.
         """
         filters = {"unused": unused, "created_after": created_after, "created_before": created_before}
-        cursor, left = None, limit
-        while left is None or left > 0:
-            files, cursor = await self._call(files_call(filters, limit=left, cursor=cursor), parse_files)
-            for file in files:
-                yield file
-            if cursor is None:
-                return
-            left = None if left is None else left - len(files)
+        return self._pages(partial(files_call, filters), parse_files, limit)
 
     async def delete_file(self, file_id: str) -> None:
         """Delete a file that no unfinished job needs."""
@@ -260,6 +247,22 @@ class Operations:
     async def close(self) -> None:
         """Close the connections."""
         await self._wire.close()
+
+    async def _pages(
+        self,
+        page_call: Callable[..., Call],
+        parse: Callable[[Any], tuple[tuple[T, ...], str | None]],
+        limit: int | None,
+    ) -> AsyncIterator[T]:
+        """Yield what is on the pages, at most `limit`."""
+        cursor, left = None, limit
+        while left is None or left > 0:
+            page, cursor = await self._call(page_call(limit=left, cursor=cursor), parse)
+            for one in page:
+                yield one
+            if cursor is None:
+                return
+            left = None if left is None else left - len(page)
 
     async def _call(self, call: Call, parse: Callable[[Any], T]) -> T:
         return read_answer(await self._wire.send(call), parse)
