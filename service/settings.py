@@ -139,8 +139,15 @@ class Settings(BaseSettings):
 
     @property
     def data_folder(self) -> Path:
-        """The data folder from the root, without links and `..`; it stays the same when the process moves."""
-        return Path(os.path.realpath(self.data_dir))  # unlike `resolve`, it takes links that lead in a circle
+        """The data folder from the root, without links and `..`; it stays the same when the process moves.
+
+        Raises:
+            SettingsError: it lies in the working folder, and that was deleted.
+        """
+        try:
+            return Path(os.path.realpath(self.data_dir))  # unlike `resolve`, it takes links that lead in a circle
+        except FileNotFoundError:
+            raise SettingsError("FILEMILL_DATA_DIR: the working folder is gone; name a path from the root") from None
 
     @classmethod
     def settings_customise_sources(  # type: ignore[override]  # the others come by name

@@ -68,10 +68,8 @@ def test_a_port_that_is_taken_is_told_in_a_sentence_and_the_folder_is_not_touche
     assert not (tmp_path / "other").exists()
 
 
-@pytest.mark.parametrize("host", ["a..b", "http://0.0.0.0", "[::1"])
-def test_a_host_that_is_none_is_told_in_a_sentence(host, tmp_path):
-    said = refusal("--host", host, "--port", 0, "--data-dir", tmp_path / "data")
-    assert f"cannot listen on {host}:0: " in said
+def test_a_host_that_is_none_is_told_in_a_sentence(tmp_path):
+    assert "cannot listen on a..b:0: " in refusal("--host", "a..b", "--port", 0, "--data-dir", tmp_path / "data")
 
 
 def test_an_ipv6_address_may_stand_in_brackets_as_in_a_url(tmp_path):

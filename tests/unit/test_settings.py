@@ -31,6 +31,15 @@ def test_a_flag_that_is_not_given_leaves_the_variable(monkeypatch):
     assert load_settings(port=None).port == 9000
 
 
+def test_a_folder_in_one_that_was_deleted_is_refused(tmp_path, monkeypatch):
+    (tmp_path / "gone").mkdir()
+    monkeypatch.chdir(tmp_path / "gone")
+    (tmp_path / "gone").rmdir()
+    with pytest.raises(SettingsError, match="FILEMILL_DATA_DIR: the working folder is gone"):
+        load_settings({}).data_folder  # noqa: B018 - it is looked for
+    assert load_settings({"FILEMILL_DATA_DIR": str(tmp_path)}).data_folder == tmp_path
+
+
 def test_a_misspelt_variable_is_refused_with_the_name_that_was_meant():
     with pytest.raises(SettingsError, match=r"FILEMILL_PROT is not a setting; did you mean FILEMILL_PORT\?"):
         load_settings({"FILEMILL_PROT": "9000"})
