@@ -8,6 +8,8 @@ from datetime import datetime
 from typing import Any, TypedDict
 from urllib.parse import quote
 
+from service.client.answers import UnsendableError
+
 PAGE = 100
 SMALL_FIELDS = (
     "id", "processor", "state", "priority", "progress", "attempt", "max_attempts", "timeout_s", "created_at",
@@ -117,6 +119,8 @@ def _page_call(path: str, filters: Mapping[str, Any], limit: int | None, cursor:
 
 
 def _segment(text: str) -> str:
+    if not text:  # the address would be that of the list
+        raise UnsendableError("the request cannot be sent: an id or a name in it is empty")
     return quote(text, safe="", errors="replace")  # what is no text is no id: the server says so
 
 

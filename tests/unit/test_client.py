@@ -201,6 +201,11 @@ def test_what_cannot_be_sent_is_told_as_such(processor, params, key):
         always(202, job_json()).submit(processor, params=params, idempotency_key=key)
 
 
+def test_an_empty_id_is_not_sent_as_the_address_of_the_list():
+    with pytest.raises(UnsendableError, match="empty"):
+        always(200, {"items": [], "next_cursor": None}).get("")
+
+
 # ---- submit
 
 
