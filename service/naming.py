@@ -1,6 +1,7 @@
 """Names of files that lead nowhere, and that no two files of one folder share."""
 
 import re
+import stat
 import unicodedata
 from pathlib import Path, PurePosixPath
 from typing import Annotated
@@ -14,6 +15,12 @@ FileName = Annotated[
 ]
 _FOR_SYSTEMS = re.compile(r'[<>:"|?*]')  # what some file systems refuse
 _UNSEEN = {"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"}  # control, format and surrogate characters, line ends
+
+
+_KINDS = {
+    stat.S_IFREG: "a file", stat.S_IFDIR: "a folder", stat.S_IFLNK: "a link", stat.S_IFIFO: "a pipe",
+    stat.S_IFSOCK: "a socket",
+}  # fmt: skip
 
 
 class DistinctNames:
@@ -65,6 +72,11 @@ def tool_name(name: str) -> str:
     if not shown.strip("_"):
         return "file"
     return _shorten(f"file.{shown}" if plain.startswith(".") and "." not in shown else shown)
+
+
+def kind_of(mode: int) -> str:
+    """Say in words what is there, by the mode of stat(2)."""
+    return _KINDS.get(stat.S_IFMT(mode), "a device")
 
 
 def stem_of(name: str, default: str) -> str:

@@ -5,10 +5,12 @@ import fcntl
 import os
 import shutil
 import signal
+import stat
 from collections.abc import Callable
 from pathlib import Path
 
 _FICLONE = 0x40049409  # ioctl_ficlonerange(2): the blocks are shared until one of the two is written to
+_TO_WRITE = stat.S_IWUSR | stat.S_IWGRP | stat.S_IWOTH
 _STEP_BYTES = 32 * 1024 * 1024
 _NO_SECOND_NAME = {
     errno.EXDEV, errno.EPERM, errno.EACCES, errno.EMLINK, errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL,
@@ -21,8 +23,15 @@ def nothing() -> None:
 
 
 def link(source: Path, target: Path) -> bool:
-    """Give a file a second name; False where that cannot be, as on another file system."""
+    """Give a file a second name; False where that cannot be, as on another file system.
+
+    Nor is it done where somebody could write through that name: to a file whose mode lets them, or to where a link
+    leads.
+    """
     try:
+        mode = source.lstat().st_mode
+        if stat.S_ISLNK(mode) or stat.S_IMODE(mode) & _TO_WRITE:
+            return False
         os.link(source, target)
     except OSError as error:
         if error.errno in _NO_SECOND_NAME:

@@ -44,6 +44,11 @@ def look_at(file: FileIO) -> Look:
     return Look(stat.st_ino, stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns)
 
 
+def hash_of(file: FileIO) -> str:
+    """Return the SHA-256 of all that follows in an open file."""
+    return hashlib.file_digest(file, "sha256").hexdigest()
+
+
 class Integrity:
     """Remembers which files it found sound, until anything about them changes: threads may ask at once."""
 
@@ -51,24 +56,38 @@ class Integrity:
         self._sound: OrderedDict[str, Look] = OrderedDict()
         self._lock = threading.Lock()
 
-    def require(self, file: FileIO, recorded: Recorded) -> Look | None:
+    def require(self, file: FileIO, recorded: Recorded, *, by_part: bool = False) -> Look | None:
         """Look at an open file, and read it where that is called for.
 
         Returns None when its bytes are known to be those that were recorded, else the look that leaves them open.
+        Of one that is read only `by_part`, nothing else will tell: a large one, too, is hashed before it is believed,
+        unless nothing at all was done to it since its row. A new name counts; so would a time that was set back.
 
         Raises:
             FileChangedError: it is not what was recorded.
         """
         look = look_at(file)
         if look.size_bytes != recorded.size_bytes:
-            raise changed(recorded, f"it has {look.size_bytes} bytes, and {recorded.size_bytes} were recorded")
+            raise changed(recorded.id, f"it has {look.size_bytes} bytes, and {recorded.size_bytes} were recorded")
         if self._knows(recorded.id, look):
             return None
-        is_late = look.modified_ns > recorded.created_at.timestamp() * 1e9
+        last_ns = look.changed_ns if by_part else look.modified_ns
+        is_late = last_ns > recorded.created_at.timestamp() * 1e9
         if not is_late and look.size_bytes > SMALL_BYTES:
             return look
-        self.settle(file, recorded, look, hashlib.file_digest(file, "sha256").hexdigest())
+        self.settle(file, recorded, look, hash_of(file))
         return None
+
+    def require_as(self, before: Look, file: FileIO, recorded: Recorded) -> None:
+        """Read it again if it was written to since the look `before`; a second name, or its end, is no such thing.
+
+        Raises:
+            FileChangedError: it is not what was recorded, or not any more.
+        """
+        look = look_at(file)
+        if look[:3] != before[:3]:
+            _ = file.seek(0)
+            self.settle(file, recorded, look, hash_of(file))
 
     def settle(self, file: FileIO, recorded: Recorded, look: Look, sha256: str) -> None:
         """Take note of the hash of all that was read since the `look`.
@@ -77,7 +96,7 @@ class Integrity:
             FileChangedError: it is not the hash that was recorded.
         """
         if sha256 != recorded.sha256:
-            raise changed(recorded, f"its SHA-256 is {sha256}, and {recorded.sha256} was recorded")
+            raise changed(recorded.id, f"its SHA-256 is {sha256}, and {recorded.sha256} was recorded")
         if look.is_old and look_at(file) == look:
             self._remember(recorded.id, look)
 
@@ -93,7 +112,7 @@ class Integrity:
                 self._sound.popitem(last=False)
 
 
-def changed(recorded: Recorded, why: str) -> FileChangedError:
+def changed(key: str, why: str) -> FileChangedError:
     """Return the error, and tell the server's owner."""
-    log.error("stored file has changed", file_id=recorded.id, reason=why)
-    return FileChangedError(f"the stored bytes of the file {recorded.id} are not those that were uploaded: {why}")
+    log.error("stored file has changed", file_id=key, reason=why)
+    return FileChangedError(f"the stored bytes of the file {key} are not those that were uploaded: {why}")

@@ -26,10 +26,11 @@ from service.storage import copying
 from service.storage.base import Recorded, StoredBytes
 from service.storage.folder_sync import FolderSync
 from service.storage.incoming_file import Buffers, IncomingFile, publish
-from service.storage.integrity import Integrity
+from service.storage.integrity import Integrity, changed
 from service.storage.local_upload import LocalUpload
 from service.storage.open_part import OpenPart
 from service.storage.refusals import off_loop, refusals
+from service.storage.regular import NoFileError, open_regular
 from service.storage.trial import PROBE, Trial
 
 _PAGE = 1000
@@ -162,9 +163,11 @@ class LocalStorage:
 
     def _open(self, key: str) -> FileIO:
         try:
-            return self.path_of(key).open("rb", buffering=0)
+            return open_regular(self.path_of(key), follow=True)
         except FileNotFoundError:
             raise StoredFileNotFoundError(f"the bytes of the file {key} are gone") from None
+        except NoFileError as error:
+            raise changed(key, error.detail) from None
 
     def _open_part(self, key: str, start: int, stop: int | None, recorded: Recorded | None) -> OpenPart:
         file = self._open(key)
@@ -177,13 +180,13 @@ class LocalStorage:
     def _seal(self, key: str, path: Path) -> StoredBytes:
         """Publish a file that a processor wrote, or a copy where somebody else has a hold on its bytes."""
         target = self.path_of(key)
-        with _opened(path) as file:
+        with open_regular(path, follow=False) as file:
             if not copying.is_shared(file.fileno()):
                 return _published(file, path, target, durable=self.durable)
             own = self.incoming.path / key
             try:
                 copying.copy(file.fileno(), own, before=self.require_room)
-                with _opened(own) as copy:
+                with open_regular(own, follow=False) as copy:
                     stored = _published(copy, own, target, durable=self.durable)
             finally:
                 own.unlink(missing_ok=True)
@@ -195,11 +198,6 @@ def _seen(trial: asyncio.Task[None]) -> None:
     """Look at the error of a trial that nobody may wait for any more."""
     if not trial.cancelled():
         trial.exception()
-
-
-def _opened(path: Path) -> FileIO:
-    """Open a file that a processor wrote; a link is refused, wherever it points."""
-    return os.fdopen(os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC), "rb", buffering=0)
 
 
 def _published(file: FileIO, path: Path, target: Path, *, durable: bool) -> StoredBytes:

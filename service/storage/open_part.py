@@ -9,7 +9,7 @@ from io import FileIO
 from service.own_threads import in_own_thread
 from service.storage.base import Recorded
 from service.storage.incoming_file import PIECE_BYTES
-from service.storage.integrity import Integrity, changed
+from service.storage.integrity import Integrity, changed, look_at
 from service.storage.refusals import off_loop
 
 _AT_ONCE_BYTES = 64 * 1024
@@ -19,7 +19,8 @@ class OpenPart:
     """The bytes of an open file from `start` up to `stop`; made and closed in a thread.
 
     What is recorded of the file is held against it at once. Where that leaves a doubt, and the part is the whole, it is
-    hashed while it is sent, each piece while the next is read; the last one is held back until the hash is known.
+    hashed while it is sent, each piece while the next is read; the last one is held back until the hash is known, or,
+    of a file that was known to be sound, until a last look has shown that nobody wrote into it meanwhile.
 
     Raises:
         FileChangedError: it is not what was recorded.
@@ -31,13 +32,15 @@ class OpenPart:
         self._file = file
         self._recorded = recorded
         self._integrity = integrity
-        self._look = None if recorded is None else integrity.require(file, recorded)
         end = sys.maxsize if recorded is None else recorded.size_bytes
         self._left = min(end, sys.maxsize if stop is None else stop) - start
-        self._digest = hashlib.sha256() if self._look is not None and self._left == end else None
+        self._first_look = look_at(file)
+        by_part = self._left != end
+        self._look = None if recorded is None else integrity.require(file, recorded, by_part=by_part)
+        self._digest = hashlib.sha256() if self._look is not None and not by_part else None
         self._hashing: asyncio.Future[None] | None = None
         _ = file.seek(start)
-        self._ready = file.read(self._left) if 0 < self._left <= _AT_ONCE_BYTES else None
+        self._ready = self._read(self._left) if 0 < self._left <= _AT_ONCE_BYTES else None
 
     async def pieces(self) -> AsyncIterator[bytes]:
         """Yield the bytes, 1 MiB at a time.
@@ -51,7 +54,7 @@ class OpenPart:
                 await self._take(self._digest, piece)
             yield piece
         if self._left > 0 and self._recorded is not None:
-            raise changed(self._recorded, f"it ended {self._left} bytes too early")
+            raise changed(self._recorded.id, f"it ended {self._left} bytes too early")
 
     def close(self) -> None:
         """Close the file."""
@@ -61,7 +64,14 @@ class OpenPart:
         if self._ready is not None:
             piece, self._ready = self._ready, None
             return piece
-        return await off_loop(self._file.read, min(self._left, PIECE_BYTES))
+        return await off_loop(self._read, min(self._left, PIECE_BYTES))
+
+    def _read(self, size_bytes: int) -> bytes:
+        """Read on; with the last piece, see that nobody wrote there meanwhile. What is hashed shows it anyway."""
+        piece = self._file.read(size_bytes)
+        if len(piece) == self._left and self._digest is None and self._recorded is not None:
+            self._integrity.require_as(self._first_look, self._file, self._recorded)
+        return piece
 
     async def _take(self, digest: "hashlib._Hash", piece: bytes) -> None:
         """Hash a piece, and judge after the last one."""

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from service.errors import FileChangedError, StorageFullError
+from service.errors import FileChangedError, StorageFailedError, StorageFullError
 from service.storage import integrity
 from service.storage.local import LocalStorage
 from service.store.records import NewFile
@@ -48,6 +48,24 @@ async def test_who_reads_only_gets_another_name_and_all_others_a_copy_that_they_
     assert (copy.st_ino != stored.st_ino, copy.st_mode & 0o777) == (True, 0o600)
     name = lend(storage, recorded, tmp_path / "name", reads_only=True)
     assert (name.st_ino == stored.st_ino, name.st_mode & 0o777) == (True, 0o400)
+
+
+def unlock(path: Path) -> None:
+    path.chmod(0o644)
+
+
+def keep_elsewhere(path: Path) -> None:
+    path.rename(path.parents[1] / "elsewhere")
+    path.symlink_to(path.parents[1] / "elsewhere")
+
+
+@pytest.mark.parametrize("alter", [unlock, keep_elsewhere])
+async def test_a_name_through_which_one_could_write_is_not_given(storage, recorded, tmp_path, alter):
+    alter(storage.path_of(recorded.id))
+    assert lend(storage, recorded, tmp_path / "view", reads_only=True).st_nlink == 1
+    assert not (tmp_path / "view").is_symlink()
+    (tmp_path / "view").write_bytes(b"spoilt")
+    assert storage.path_of(recorded.id).read_bytes() == b"whole"
 
 
 @pytest.mark.parametrize("number", [errno.EXDEV, errno.EPERM, errno.EMLINK])
@@ -124,7 +142,73 @@ async def test_a_file_that_is_cut_off_while_it_is_sent_is_an_error(storage):
         await take(storage, good, lambda _: os.truncate(storage.path_of(good.id), MIB))
 
 
-async def take(storage: LocalStorage, recorded: NewFile, take_piece: Callable[[bytes], object]) -> None:
-    async with storage.open_part(recorded.id, 0, None, recorded) as pieces:
+def write_inside(path: Path) -> None:
+    """Write a byte, and set the clock of the file back."""
+    times = path.stat()
+    path.chmod(0o600)
+    with path.open("r+b") as file:
+        file.write(b"!")
+    os.utime(path, ns=(times.st_atime_ns, times.st_mtime_ns))
+
+
+@pytest.mark.parametrize("size", [1000, 3 * MIB])
+async def test_a_part_of_a_file_that_was_changed_and_set_back_is_an_error(storage, size):
+    good = await keep_recorded(storage, content(size))
+    async with storage.open_part(good.id, 10, 20, good) as pieces:
+        assert [piece async for piece in pieces] == [content(size)[10:20]]
+    write_inside(storage.path_of(good.id))
+    with pytest.raises(FileChangedError):
+        async with storage.open_part(good.id, 10, 20, good):
+            pass
+
+
+def write_late(path: Path) -> None:
+    path.chmod(0o600)
+    with path.open("r+b") as file:
+        file.seek(3 * MIB - 1)
+        file.write(b"!")
+
+
+def write_the_same(path: Path) -> None:
+    path.chmod(0o600)
+    path.write_bytes(content(3 * MIB))
+
+
+@pytest.mark.parametrize("start", [0, 1])
+async def test_a_file_that_was_sound_and_is_changed_while_it_is_sent_is_an_error(storage, monkeypatch, start):
+    monkeypatch.setattr(integrity, "_SETTLED_NS", -(10**18))
+    good = await keep_recorded(storage, content(3 * MIB))
+    await take(storage, good, lambda _: None)
+    await take(storage, good, lambda _: write_the_same(storage.path_of(good.id)), start)
+    with pytest.raises(FileChangedError):
+        await take(storage, good, lambda _: write_late(storage.path_of(good.id)), start)
+
+
+KINDS: dict[str, Callable[[Path], object]] = {
+    "a folder": Path.mkdir,
+    "a pipe": os.mkfifo,
+    "a device": lambda path: path.symlink_to(os.devnull),
+}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+async def test_what_is_no_file_any_more_is_neither_lent_nor_sent_and_holds_nobody(storage, recorded, tmp_path, kind):
+    path = storage.path_of(recorded.id)
+    path.unlink()
+    KINDS[kind](path)
+    with pytest.raises(FileChangedError, match=kind):
+        lend(storage, recorded, tmp_path / "view")
+    with pytest.raises(FileChangedError, match=kind):
+        await take(storage, recorded, lambda _: None)
+
+
+async def test_a_pipe_is_not_adopted_and_holds_nobody(storage, tmp_path):
+    os.mkfifo(tmp_path / "output")
+    with pytest.raises(StorageFailedError, match="a pipe"):
+        await storage.adopt("key", tmp_path / "output")
+
+
+async def take(storage: LocalStorage, recorded: NewFile, take_piece: Callable[[bytes], object], start: int = 0) -> None:
+    async with storage.open_part(recorded.id, start, None, recorded) as pieces:
         async for piece in pieces:
             take_piece(piece)

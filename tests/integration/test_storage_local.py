@@ -434,14 +434,14 @@ async def test_a_listing_that_is_left_early_closes_its_folder(storage):
 async def test_a_file_that_is_deleted_while_it_is_opened_is_gone_or_whole(storage, monkeypatch):
     """Between the open and the first byte, whatever is asked by the path may find nothing."""
     await keep(storage, "key", b"whole")
-    real_open = Path.open
+    real_open = os.open
 
-    def open_then_delete(path: Path, *args: Any, **kwargs: Any) -> Any:
-        file = real_open(path, *args, **kwargs)
+    def open_then_delete(path: Path, *args: Any, **kwargs: Any) -> int:
+        descriptor = real_open(path, *args, **kwargs)
         path.unlink()
-        return file
+        return descriptor
 
-    monkeypatch.setattr(Path, "open", open_then_delete)
+    monkeypatch.setattr(os, "open", open_then_delete)
     assert await read(storage, "key") == b"whole"
     with pytest.raises(StoredFileNotFoundError):
         await read(storage, "key")
