@@ -1,5 +1,6 @@
 """What a disk refuses, in our own words, and the thread in which it is asked."""
 
+import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from errno import EDQUOT, ENOENT, ENOSPC, ENOTDIR, EXDEV
@@ -37,7 +38,8 @@ def refusals() -> Iterator[None]:
 def _words(error: OSError) -> str:
     """Say what was refused, and where: by the name of the folder, for its path is nobody else's business."""
     places = [place for name in (error.filename, error.filename2) if (place := _place(name)) is not None]
-    gone = [name for name, folders in places if not all(one.is_dir() for one in folders)]
+    # by os.path, for pathlib raises where a folder on the way is locked
+    gone = [name for name, folders in places if not all(map(os.path.isdir, folders))]
     names = " and ".join(name for name, _ in places)
     if gone and error.errno in (ENOENT, ENOTDIR):
         return f"the folder {gone[0]} was deleted or replaced while the server ran; start the server again"

@@ -4,6 +4,7 @@ Both end in a rename into the folder of kept files, which only works within one 
 """
 
 import errno
+import os
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -75,10 +76,10 @@ class Trial:
 def unusable(data_dir: Path, error: OSError) -> StartError:
     """Return the reason why a folder in the data folder cannot be made."""
     path = Path(error.filename or data_dir)
-    path = path if path.parent.is_dir() else path.parent
-    if path.is_symlink() and not path.exists():
+    path = path if os.path.isdir(path.parent) else path.parent  # noqa: PTH112 - pathlib raises where it is locked
+    if os.path.islink(path) and not os.path.exists(path):  # noqa: PTH110, PTH114
         why = f"it is a link to {path.readlink()}, which is not there; make that folder, or remove the link"
-    elif path.exists() and not path.is_dir():
+    elif os.path.exists(path) and not os.path.isdir(path):  # noqa: PTH110, PTH112
         why = "it is no folder; move it away"
     else:
         why = f"{error.strerror}; the server has to make it and to write there"

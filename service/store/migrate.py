@@ -1,5 +1,6 @@
 """Bringing a database to the shape that this version needs."""
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ def upgrade(path: Path, revision: str = HEAD) -> tuple[str | None, str | None]:
     from alembic import command  # noqa: PLC0415 - slow to import, and only needed here
 
     _refuse_loss(path)
+    _refuse_read_only(path)
     before, after = _with_alembic(path, lambda config: command.upgrade(config, revision))
     if before not in {None, after}:  # once: a start that was cut short here must not begin with it again
         make_shrinkable(path)
@@ -71,11 +73,22 @@ def _refuse_loss(path: Path) -> None:
     The storage makes its folder after the first database is there, so files without one have lost it.
     """
     files = path.parent / "files"
-    if files.is_dir() and any(files.iterdir()) and not (path.exists() and path.stat().st_size):
+    try:
+        is_lost = files.is_dir() and any(files.iterdir()) and not (path.exists() and path.stat().st_size)
+    except OSError as error:
+        raise StartError(f"{error.filename} cannot be read: {error.strerror}") from error
+    if is_lost:
         raise DatabaseMissingError(
             f"the database {path} is missing, and {files} shows that there was one: put it back from a backup, "
             f"or name another data folder; to begin anew, and lose what is there, delete {files}"
         )
+
+
+def _refuse_read_only(path: Path) -> None:
+    """Refuse what SQLite would open without a word, only to read: no job could be accepted."""
+    for one in (path, *(path.with_name(path.name + end) for end in ("-wal", "-shm"))):
+        if one.exists() and not os.access(one, os.R_OK | os.W_OK):
+            raise StartError(f"the database {path} cannot be used: {one.name} cannot be written by this user")
 
 
 def _revision(connection: Any) -> str | None:

@@ -30,6 +30,8 @@ class Presence:
 def _identity(path: Path) -> tuple[int, int] | None:
     try:
         stat = path.stat()
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return None
+    except OSError as error:
+        raise DatabaseUnavailableError(f"the file {path.name} cannot be reached: {error.strerror}") from error
     return stat.st_dev, stat.st_ino

@@ -12,12 +12,13 @@ from pathlib import Path
 import pytest
 
 from service.boot_folder import BootFolder
-from service.errors import StartError, StorageFailedError
+from service.errors import DatabaseUnavailableError, StartError, StorageFailedError
 from service.runtime import open_runtime
 from service.settings import Settings
 from service.storage.local import LocalStorage
 from service.storage.trial import PROBE, Trial
 from service.store.ids import new_id
+from service.store.presence import Presence
 from tests.contracts.storage import keep, keys_of
 
 FOLDERS = ["files", "incoming", "work"]
@@ -102,6 +103,56 @@ async def test_a_folder_that_cannot_be_written_is_refused_and_named(name, number
         await start(settings)
 
 
+@pytest.fixture
+def locked(monkeypatch):
+    """Return what has pathlib look in vain at what lies in a folder, as for whom its mode keeps out."""
+
+    def lock(folder: Path) -> None:
+        def refuse(path, *, look=Path.stat, **options):
+            if folder in path.parents:
+                raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
+            return look(path, **options)
+
+        monkeypatch.setattr(Path, "stat", refuse)
+
+    return lock
+
+
+@pytest.mark.parametrize("name", ["incoming", "work"])
+async def test_a_folder_into_which_nobody_may_look_is_refused_and_named(name, settings, data_dir, locked, monkeypatch):
+    await start(settings)
+    locked(data_dir / name)
+    make = Path.mkdir
+
+    def refuse(path, *args, **options):
+        if path.parent == data_dir / name:
+            _ = path.stat()
+        make(path, *args, **options)
+
+    monkeypatch.setattr(Path, "mkdir", refuse)
+    with pytest.raises(StartError, match=rf"{data_dir / name}/\w+ .*cannot be used: Permission denied"):
+        await start(settings)
+
+
+async def test_a_folder_of_files_that_cannot_be_read_is_refused_and_named(settings, data_dir, monkeypatch):
+    await start(settings)
+
+    def refuse(path):
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
+
+    monkeypatch.setattr(Path, "iterdir", refuse)
+    with pytest.raises(StartError, match=rf"{data_dir / 'files'} cannot be read: Permission denied"):
+        await start(settings)
+
+
+async def test_a_database_that_can_only_be_read_is_refused(settings, data_dir, monkeypatch):
+    await start(settings)
+    (data_dir / "filemill.db").chmod(0o400)
+    monkeypatch.setattr(os, "access", lambda path, mode: bool(Path(path).stat().st_mode & 0o200) or not mode & os.W_OK)
+    with pytest.raises(StartError, match=r"filemill\.db cannot be written by this user"):
+        await start(settings)
+
+
 async def test_a_disk_that_is_full_is_no_reason_not_to_start(settings, monkeypatch):
     refused = []
 
@@ -153,6 +204,20 @@ async def test_a_folder_that_is_deleted_is_told_by_its_name_by_the_trial_and_by_
         await (storage.adopt(new_id(), made) if name == "work" else keep(storage, new_id(), b"x"))
     (tmp_path / "away").rename(tmp_path / name)
     await storage.check()
+
+
+@pytest.mark.parametrize("name", FOLDERS)
+async def test_a_folder_into_which_nobody_may_look_any_more_is_told(name, storage, tmp_path, locked):
+    (tmp_path / name).rename(tmp_path / "away")
+    locked(tmp_path / name)
+    with pytest.raises(StorageFailedError):
+        await storage.check()
+
+
+def test_a_database_into_whose_folder_nobody_may_look_any_more_is_told(tmp_path, locked):
+    locked(tmp_path)
+    with pytest.raises(DatabaseUnavailableError, match=r"filemill\.db cannot be reached: Permission denied"):
+        Presence(tmp_path / "filemill.db").require()
 
 
 async def test_an_exchanged_folder_of_files_takes_no_upload(storage, tmp_path):
