@@ -67,11 +67,13 @@ def tool_name(name: str) -> str:
     `[1]` or `%d`, a quote. It leads nowhere, is no option and not hidden; at most 200 bytes, and never empty.
     """
     last = re.split(r"[/\\]", unicodedata.normalize("NFC", name).rstrip("/\\"))[-1]
-    plain = "".join(_plain(one) for one in last if unicodedata.category(one) not in _UNSEEN).rstrip(".")
+    seen = "".join(one for one in last if unicodedata.category(one) not in _UNSEEN).strip().rstrip(". ")
+    plain = "".join(map(_plain, seen))
     shown = plain.lstrip(".-")
     if not shown.strip("_"):
         return "file"
-    return _shorten(f"file.{shown}" if plain.startswith(".") and "." not in shown else shown)
+    is_suffix = plain.removesuffix(shown).endswith(".") and "." not in shown
+    return _shorten(f"file.{shown}" if is_suffix else shown)
 
 
 def kind_of(mode: int) -> str:

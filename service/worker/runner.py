@@ -8,6 +8,7 @@ import asyncio
 import itertools
 import json
 import os
+import stat
 import threading
 import traceback
 from collections.abc import Callable
@@ -17,6 +18,7 @@ from typing import Any, NamedTuple, Protocol
 
 from pydantic_core import from_json
 
+from service.naming import kind_of
 from service.processors.base import Fail, InputFile, JobContext, Note, OutputFile, Processor, Retry, Snooze
 from service.processors.calling import Overrides, acall
 from service.sizes import MOST_RESULT_BYTES
@@ -206,9 +208,18 @@ def returned(result: Any, job: JobContext, limit_bytes: int = MOST_RESULT_BYTES)
         sizes = f"{size_bytes} bytes of JSON, and at most {limit_bytes} are kept (FILEMILL_MAX_RESULT_BYTES)"
         return Refused("result_too_large", f"the result has {sizes}; write it to an output file instead")
     for output in job.outputs:
-        if output.path.is_symlink() or not output.path.is_file():
-            return Refused("missing_output", f"the processor named the output {output.name!r} and did not write it")
+        if (fault := _fault_of(output.path)) is not None:
+            return Refused("missing_output", f"the processor named the output {output.name!r} and {fault}")
     return Returned(result, tuple(job.outputs))
+
+
+def _fault_of(path: Path) -> str | None:
+    """Say what is wrong with the place of an output, if anything is."""
+    try:
+        mode = path.lstat().st_mode
+    except OSError:
+        return "did not write it"
+    return None if stat.S_ISREG(mode) else f"made {kind_of(mode)} of it, where there must be a file"
 
 
 def _read_back(text: str) -> Any:

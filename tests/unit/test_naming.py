@@ -56,7 +56,9 @@ def test_a_name_param_takes_no_path(name):
      ("C:y.pdf", "C_y.pdf"), ("CON", "CON"), (".jpg", "file.jpg"), (".bashrc", "file.bashrc"), (".a.txt", "a.txt"),
      ("../../etc/passwd", "passwd"), ("folder/", "folder"), ("a.jpg.", "a.jpg"), ("a\nb\0\x1b[31m.txt", "ab_31m.txt"),
      ("\u202egnp.exe", "gnp.exe"), ("x\ud800.csv", "x.csv"), ("shot[1]-%03d*?.tif", "shot_1_-_03d__.tif"),
-     ("$(rm -rf).sh", "__rm_-rf_.sh"), ("msl:a.svg", "msl_a.svg"), ("!!!", "file"), ("?.png", "_.png")],
+     ("$(rm -rf).sh", "__rm_-rf_.sh"), ("msl:a.svg", "msl_a.svg"), ("!!!", "file"), ("?.png", "_.png"),
+     ("a.jpg ", "a.jpg"), ("a.jpg \u200b.", "a.jpg"), (" .pdf", "file.pdf"), ("-.pdf", "file.pdf"),
+     ("- .pdf", "_.pdf")],
 )  # fmt: skip
 def test_a_name_for_tools_is_plain_and_keeps_its_suffix(name, safe):
     assert tool_name(name) == safe

@@ -3,6 +3,7 @@
 import asyncio
 import math
 import os
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -291,18 +292,18 @@ def test_a_result_may_be_nested_as_deep_as_params(assign):
     assert returned(nested(190), context_of(assign(_nothing), ignore)) == Returned(nested(190))
 
 
-def test_an_output_must_be_a_file_and_no_link(assign, tmp_path):
-    (tmp_path / "secret").write_text("secret")
-    for prepare in (
-        _nothing,
-        lambda path: path.mkdir(),
-        lambda path: path.symlink_to(tmp_path / "secret"),
-    ):
+def test_an_output_must_be_a_file_and_no_link(assign):
+    for make, words in {
+        _nothing: "did not write it",
+        Path.mkdir: "made a folder of it",
+        os.mkfifo: "made a pipe of it",
+        lambda path: path.symlink_to("/etc/passwd"): "made a link of it",
+    }.items():
         job = context_of(assign(_nothing), ignore)
         path = job.output("a.txt")
-        prepare(path)
+        make(path)
         verdict: Any = returned(None, job)
-        assert verdict.code == "missing_output"
+        assert (verdict.code, words in verdict.message) == ("missing_output", True), verdict
         path.rmdir() if path.is_dir() else path.unlink(missing_ok=True)
 
 
