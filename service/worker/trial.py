@@ -14,6 +14,7 @@ from typing import Any
 from service.naming import DistinctNames
 from service.processors.base import Fail, InputFile, JobContext, Note, OutputFile, Processor
 from service.processors.calling import Overrides, acall, call
+from service.processors.registry import is_of_catalogue
 from service.sniff import HEAD_BYTES, sniff
 from service.storage import copying
 from service.worker.runner import Refused, Returned, returned
@@ -83,7 +84,7 @@ def prepare(
         id="trial",
         attempt=attempt,
         max_attempts=max(processor.max_attempts or 3, attempt),
-        files=tuple(_views(inputs, folder, reads_only=processor.reads_only)),
+        files=tuple(_views(inputs, folder, as_links=processor.reads_only and is_of_catalogue(processor))),
         place=folder,
         metadata=dict(metadata or {}),
         emit=emit,
@@ -106,11 +107,14 @@ def _input(number: int, name: str, path: Path) -> InputFile:
     return InputFile(f"input-{number}", name, media_type, path.stat().st_size, sha256, path)
 
 
-def _views(files: Sequence[InputFile], folder: Path, *, reads_only: bool) -> Iterator[InputFile]:
-    """Give the processor files of its own: the user's must not suffer from a trial."""
+def _views(files: Sequence[InputFile], folder: Path, *, as_links: bool) -> Iterator[InputFile]:
+    """Give the processor files of its own: the user's must not suffer from a trial.
+
+    Through a link one could write, for it is the user's own file: only those of the catalogue are believed not to.
+    """
     paths = make_places([file.name for file in files], folder.resolve())
     for file, path in zip(files, paths, strict=True):
-        if reads_only:
+        if as_links:
             path.symlink_to(file.path.resolve())  # it costs nothing, on another file system too
         else:
             with file.path.open("rb", buffering=0) as source:
