@@ -372,6 +372,25 @@ def forked_late(job: JobContext) -> str:
     return "left"
 
 
+@processor("t.forked_closed", min_files=0)
+def forked_closed(job: JobContext) -> int:
+    """Log from a fork that closes all it has inherited, as daemons do, and opens something else; return its code."""
+    if (pid := os.fork()) == 0:
+        os.closerange(3, 256)
+        near, far = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
+        for number in range(max(near.fileno(), far.fileno()) + 1, 64):
+            os.dup2(near.fileno(), number)
+        job.log("unheard")
+        job.log("unheard")
+        far.setblocking(False)
+        try:
+            far.recv(100)
+        except BlockingIOError:
+            os._exit(7)
+        os._exit(1)
+    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+
+
 @processor("t.forked_noise", min_files=0)
 def forked_noise(job: JobContext) -> str:
     """Have a fork write what is no note, and what it may not say, to every socket but the child's own; then a note."""

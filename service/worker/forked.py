@@ -6,6 +6,7 @@ not there at all. It carries no other message, so that no fork can speak for the
 
 import asyncio
 import contextlib
+import os
 import socket
 from collections.abc import Callable, Iterator
 
@@ -18,18 +19,37 @@ NOTES_AT_ONCE, PAUSE_S = 50, 0.002
 _BUFFER_BYTES = 256 * 1024  # more than the longest note; some systems let a datagram be no longer than this
 _LAST_READS = 2000
 _LOG_LINE = b'{"LogNote"'
+_STDERR = 2
+_LOST = b"progress and log lines of this forked process are lost: it closed the descriptor that they go through\n"
 
 
 class ForkedChannel:
-    """The end that forks write to. Where the server is slow to read they wait; where it has gone, nobody hears them."""
+    """The end that forks write to. Where the server is slow to read they wait; where it has gone, nobody hears them.
+
+    A fork that closes all that it has inherited, as a daemon does, closes this too; it says so once, where it can, and
+    writes nothing into what may have its number now.
+    """
 
     def __init__(self, connection: socket.socket) -> None:
         self._connection = connection
+        self._identity = self._identity_now()
+        self._lost_in = 0
 
     def send(self, frame: bytes) -> None:
         """Send a note that was made by `pack`."""
         with contextlib.suppress(OSError):
-            self._connection.send(frame)
+            if self._identity_now() == self._identity:
+                self._connection.send(frame)
+            elif self._lost_in != os.getpid():
+                self._lost_in = os.getpid()
+                os.write(_STDERR, _LOST)
+
+    def _identity_now(self) -> tuple[int, int] | None:
+        try:
+            found = os.fstat(self._connection.fileno())
+        except OSError:
+            return None
+        return found.st_dev, found.st_ino
 
 
 class ForkedNotes:

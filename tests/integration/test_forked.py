@@ -55,6 +55,11 @@ async def test_notes_of_a_fork_left_behind_do_not_reach_another_job(runner, assi
         assert notes == []
 
 
+async def test_a_fork_that_has_closed_its_way_to_the_server_says_so_once_and_writes_nowhere_else(runner, assign):
+    assert await runner.run(assign("t.forked_closed"), notes := Notes()) == Returned(7)
+    assert [line.split(":")[0] for line in notes.lines] == ["progress and log lines of this forked process are lost"]
+
+
 async def test_a_fork_cannot_speak_for_the_child(runner, assign):
     assert await runner.run(assign("t.forked_noise"), notes := Notes()) == Returned("1 sockets")
     assert list(notes) == [LogNote("after the noise", {})]
