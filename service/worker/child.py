@@ -110,7 +110,7 @@ def _run(work: Work, registry: Registry, notes: Notes, spared: set[int]) -> Verd
     if processor is None:
         return Broke("crashed", f"the child process has no processor {work.processor!r}")
     job = context_of(_assignment(work, processor), notes.emit)
-    with contextlib.closing(notes), _inside(job.folder), _limited(work), _alone(job, spared):
+    with contextlib.closing(notes), _inside(work.folder), _limited(work), _alone(job, spared):
         return _call(job, processor, work)
 
 

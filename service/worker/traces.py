@@ -10,6 +10,7 @@ import resource
 import signal
 import sys
 import threading
+from _signal import getsignal  # type: ignore[import-not-found]  # that of `signal` makes an enum of each, for half a look
 from typing import Any
 
 _TIMERS = (signal.ITIMER_REAL, signal.ITIMER_VIRTUAL, signal.ITIMER_PROF)
@@ -32,12 +33,12 @@ class Traces:
 
 def _state() -> dict[str, Any]:
     return {
-        "environment": dict(os.environ),
+        "environment": os.environ._data.copy(),  # type: ignore[attr-defined]  # noqa: SLF001 - `dict` decodes each value
         "working folder": _working_folder(),
         "umask": _umask(),
         "priority": os.getpriority(os.PRIO_PROCESS, 0),
         "limits": {limit: resource.getrlimit(limit) for limit in _LIMITS},
-        "signal handlers": {number: signal.getsignal(number) for number in _SIGNALS},
+        "signal handlers": {number: getsignal(number) for number in _SIGNALS},
         "blocked signals": signal.pthread_sigmask(signal.SIG_BLOCK, ()),
         "timers": [signal.getitimer(timer)[0] > 0 for timer in _TIMERS],
         "threads": set(sys._current_frames()),  # noqa: SLF001 - documented; also those that `threading` did not start
@@ -57,6 +58,8 @@ def _told(what: str, before: Any, now: Any) -> str:
 
 
 def _name(thing: Any) -> str:
+    if isinstance(thing, bytes):
+        return os.fsdecode(thing)
     return thing.name if isinstance(thing, signal.Signals) else str(thing)
 
 
