@@ -5,7 +5,8 @@ It also sees whether the child moves at all.
 What counts is the memory that is really there, not the address space: see `service.worker.limits`. The child
 itself is looked at ten times a second, which is one small file of /proc; its descendants once a second, which
 is a look at all processes, done in a thread and shared by all guards. Shared memory is looked for once a second too,
-in a thread that nobody waits for: what a process has mapped cannot be read while it hangs in a page fault.
+and a few times in the first, in which many crash, in a thread that nobody waits for: what a process has mapped cannot
+be read while it hangs in a page fault.
 """
 
 import asyncio
@@ -18,6 +19,7 @@ from service.worker.segments import Segments
 
 LOOK_S = 0.1
 LOOKS_BETWEEN_CENSUSES = 10
+EARLY_LOOKS = {1, 3, 6}
 STOPPED_LIMIT = 10
 _MIB = 1024**2
 
@@ -72,8 +74,10 @@ class Guard:
                 or self._too_large()
                 or self._out_of_time(keeper.cpu_s + child.cpu_s - self._cpu_before_s)
             )
-            if fault is None and look % LOOKS_BETWEEN_CENSUSES == 0:
+            is_time = look % LOOKS_BETWEEN_CENSUSES == 0
+            if fault is None and is_time:
                 fault = await self._family_fault()
+            if is_time or look in EARLY_LOOKS:
                 self._search_segments()
             if fault is not None:
                 return fault

@@ -57,6 +57,23 @@ async def test_a_look_that_hangs_holds_nobody_up_and_is_not_begun_again(monkeypa
         watch.cancel()
 
 
+async def test_shared_memory_is_looked_for_before_the_first_second_is_over(monkeypatch):
+    """For in the first one many crash, and of a dead process nothing tells what it held."""
+    monkeypatch.setattr(guards, "LOOK_S", 0)
+    monkeypatch.setattr(guards, "LOOKS_BETWEEN_CENSUSES", 2**62)
+    guard = Guard(guards.Census(), os.getpid(), os.getpid(), None, None)
+    segments: Any = Hanging()
+    segments.let_go.set()
+    guard.segments = segments
+    watch = asyncio.create_task(guard.watch())
+    try:
+        async with asyncio.timeout(30):
+            while not segments.threads:
+                await asyncio.sleep(0)
+    finally:
+        watch.cancel()
+
+
 @pytest.fixture
 def asked(monkeypatch):
     """Return a list of the processes that were asked what they hold; there are segments of another program."""
