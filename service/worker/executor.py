@@ -245,7 +245,9 @@ def _remove_each(folders: list[Path]) -> None:
 
 
 def _remove_all(folder: Path) -> None:
-    """Remove a folder with all in it, also what a processor has locked to itself."""
+    """Remove a folder with all in it, also what a processor has locked to itself, or a link that it has made of it."""
+    if folder.is_symlink():
+        folder.unlink()
     shutil.rmtree(folder, ignore_errors=True)
     if folder.exists():
         folder.chmod(stat.S_IRWXU)

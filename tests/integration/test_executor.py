@@ -455,6 +455,17 @@ async def test_a_job_deleted_while_it_is_being_cancelled_leaves_no_file(bench):
     assert list(bench.work.iterdir()) == []
 
 
+async def test_a_folder_that_became_a_link_is_removed_and_what_it_leads_to_is_not(bench, tmp_path):
+    (elsewhere := tmp_path / "elsewhere").mkdir()
+    _, task = await bench.begin()
+    folder = bench.elsewhere.assignments[0].folder
+    folder.rmdir()
+    folder.symlink_to(elsewhere)
+    bench.elsewhere.give(Returned(None))
+    await task
+    assert (list(bench.work.iterdir()), elsewhere.is_dir()) == ([], True)
+
+
 async def test_a_folder_that_could_not_be_removed_is_removed_later(bench, monkeypatch):
     monkeypatch.setattr(shutil, "rmtree", lambda *_args, **_rest: None)  # as out of descriptors
     bench.elsewhere.give(Returned(None))
