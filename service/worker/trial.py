@@ -6,12 +6,14 @@ The checks are those of a submission; time and memory are not limited, so that a
 import asyncio
 import hashlib
 import json
+import stat
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from service.naming import DistinctNames
+from service.errors import InvalidRequestError
+from service.naming import DistinctNames, kind_of
 from service.processors.base import Fail, InputFile, JobContext, Note, OutputFile, Processor
 from service.processors.calling import Overrides, acall, call
 from service.processors.registry import is_of_catalogue
@@ -100,6 +102,8 @@ def distinct_names(outputs: Iterable[OutputFile]) -> Iterator[tuple[str, OutputF
 
 
 def _input(number: int, name: str, path: Path) -> InputFile:
+    if not (stat.S_ISREG(mode := path.stat().st_mode) or stat.S_ISCHR(mode)):  # /dev/null is an empty file to many
+        raise InvalidRequestError(f"{name} is {kind_of(mode)}, and no file; save it to one first")
     with path.open("rb") as file:
         media_type = sniff(file.read(HEAD_BYTES))
         file.seek(0)

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from service.catalogue.files.processors import checksum
-from service.errors import StorageFailedError
+from service.errors import InvalidRequestError, StorageFailedError
 from service.storage import copying
 from service.testing import open_app, run_processor
 from service.worker.views import Views
@@ -255,3 +255,9 @@ def test_a_trial_of_one_that_writes_against_its_word_leaves_the_file_alone(tmp_p
     (path := tmp_path / "a.txt").write_bytes(b"whole")
     assert run_processor(spoiling_processors.writes_against_its_word, [path]).result == {"links": 1, "wrote": True}
     assert path.read_bytes() == b"whole"
+
+
+def test_a_trial_of_a_pipe_is_refused_and_holds_nobody(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(InvalidRequestError, match="pipe is a pipe, and no file"):
+        run_processor(checksum, [tmp_path / "pipe"])
