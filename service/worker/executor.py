@@ -18,6 +18,7 @@ from service.processors.base import InputFile, Processor
 from service.processors.registry import Registry, is_of_catalogue
 from service.settings import Settings
 from service.storage.base import Storage
+from service.storage.trial import PROBE
 from service.store.records import ClaimedJob, HeldJob
 from service.worker.attempt import Attempt
 from service.worker.ledger import Ledger, broken_by
@@ -123,14 +124,22 @@ class Executor:
                 del self._attempts[job.id]
             if left := [place for place in (folder, inputs_of(folder)) if _is_there(place)]:
                 self._leftovers.update(left)
-                await asyncio.shield(self.clear())
+                await asyncio.shield(self._remove_leftovers())
 
     async def aclose(self) -> None:
         """End the threads that copy inputs; no attempt may run any more."""
         await self._views.aclose()
 
     async def clear(self) -> None:
-        """Remove the folders of attempts that are over: out of descriptors, that may take more than one try."""
+        """Remove the folders of attempts that are over: out of descriptors, that may take more than one try.
+
+        While nobody runs, also what attempts have put beside their folders: a tool may write to `../report.pdf`.
+        """
+        if not (self._attempts or self._claiming):
+            self._leftovers.update(_all_in(self._work))
+        await self._remove_leftovers()
+
+    async def _remove_leftovers(self) -> None:
         doomed = list(self._leftovers)
         await _remove(*doomed)
         self._leftovers.difference_update(folder for folder in doomed if not _is_there(folder))
@@ -233,6 +242,13 @@ def _is_there(folder: Path) -> bool:
     return os.path.lexists(folder)
 
 
+def _all_in(work: Path) -> list[Path]:
+    """List a folder that is next to always empty; a name that is listed is never given to a new attempt."""
+    with contextlib.suppress(OSError):
+        return [work / name for name in os.listdir(work) if name != PROBE]  # noqa: PTH208 - only the names are wanted
+    return []
+
+
 async def _remove(*folders: Path) -> None:
     if left := [folder for folder in folders if _is_there(folder)]:
         await in_own_thread(_remove_each, left)
@@ -245,11 +261,11 @@ def _remove_each(folders: list[Path]) -> None:
 
 
 def _remove_all(folder: Path) -> None:
-    """Remove a folder with all in it, also what a processor has locked to itself, or a link that it has made of it."""
-    if folder.is_symlink():
-        folder.unlink()
+    """Remove a folder with all in it, also what a processor has locked to itself, or what else is there."""
+    if folder.is_symlink() or not folder.is_dir():
+        folder.unlink(missing_ok=True)
     shutil.rmtree(folder, ignore_errors=True)
-    if folder.exists():
+    if folder.is_dir():
         folder.chmod(stat.S_IRWXU)
         for place, names, _ in os.walk(folder):
             for path in (Path(place, name) for name in names):

@@ -18,6 +18,7 @@ from service.processors.registry import Registry
 from service.settings import Settings
 from service.states import State
 from service.storage.local import LocalStorage
+from service.storage.trial import PROBE
 from service.store.control import Staging
 from service.store.records import Claim, NewFile
 from service.worker.attempt import Attempt
@@ -464,6 +465,19 @@ async def test_a_folder_that_became_a_link_is_removed_and_what_it_leads_to_is_no
     bench.elsewhere.give(Returned(None))
     await task
     assert (list(bench.work.iterdir()), elsewhere.is_dir()) == ([], True)
+
+
+async def test_what_an_attempt_has_put_beside_its_folder_goes_when_nobody_runs(bench):
+    _, task = await bench.begin()
+    (bench.work / "report.pdf").touch()
+    (bench.work / "moved").mkdir(mode=0)
+    (bench.work / PROBE).touch()  # of a trial that is under way
+    await bench.executor.clear()
+    assert len(list(bench.work.iterdir())) == 4
+    bench.elsewhere.give(Returned(None))
+    await task
+    await bench.executor.clear()
+    assert list(bench.work.iterdir()) == [bench.work / PROBE]
 
 
 async def test_a_folder_that_could_not_be_removed_is_removed_later(bench, monkeypatch):
