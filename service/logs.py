@@ -47,15 +47,16 @@ def set_up_logs(level: str, form: Literal["text", "json"]) -> None:
 class LossyErrors:
     """Standard error. A line that cannot be written is lost: a full disk must not become a failed request.
 
-    Nor must a stream that was closed meanwhile: a thread may have something to say at any time. Nor must a pipe or a
-    terminal whose other end has stopped to read: it is waited for once, and then lines are lost until it reads on.
+    Nor must a stream that was closed meanwhile, or that code in the server has put something else in the place of. Nor
+    must a pipe or a terminal whose other end has stopped to read: it is waited for once, and then lines are lost until
+    it reads on.
     """
 
     def __init__(self) -> None:
         self._is_stuck = False
 
     def write(self, text: str) -> None:
-        with suppress(OSError, ValueError):
+        with suppress(Exception):
             for start in range(0, len(text), _PIECE_CHARS):
                 if not self._has_room():
                     return
@@ -65,7 +66,7 @@ class LossyErrors:
     def _has_room(self) -> bool:
         try:
             number = sys.stderr.fileno()
-        except (OSError, ValueError):
+        except Exception:  # noqa: BLE001 - whatever somebody has put there
             return True  # it is no file
         room = select.poll()
         room.register(number, select.POLLOUT)
@@ -73,7 +74,7 @@ class LossyErrors:
         return not self._is_stuck
 
     def flush(self) -> None:
-        with suppress(OSError, ValueError):
+        with suppress(Exception):
             sys.stderr.flush()
 
 

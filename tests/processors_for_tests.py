@@ -4,6 +4,7 @@
 
 import contextlib
 import ctypes
+import io
 import json
 import mmap
 import multiprocessing
@@ -517,11 +518,19 @@ def print_forever(job: JobContext) -> None:
 
 
 @processor("t.close_stdout", min_files=0)
-def close_stdout(job: JobContext) -> str:
-    """Close standard output."""
-    sys.stdout.close()
+def close_stdout(job: JobContext, replace: bool = False) -> str:
+    """Close standard output, or put something in its place that cannot be flushed."""
+    if replace:
+        sys.stdout = _Exiting()
+    else:
+        sys.stdout.close()
     os.close(1)
     return "closed"
+
+
+class _Exiting(io.StringIO):
+    def flush(self) -> None:
+        sys.exit(3)
 
 
 @processor("t.notes", min_files=0)

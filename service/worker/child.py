@@ -30,16 +30,15 @@ from service.worker.helpers import TRACKER_LIMIT_S, let_go, set_aside, without_t
 from service.worker.keeper import fork_off
 from service.worker.limits import file_limit_bytes, forbid_core_files, limit_file_size, limit_memory
 from service.worker.notes import Notes
+from service.worker.plain import MAX_MESSAGE_CHARS, plain_text
 from service.worker.precedence import give_precedence
 from service.worker.runner import (
-    MAX_MESSAGE_CHARS,
     Assignment,
     Broke,
     Refused,
     Returned,
     Verdict,
     context_of,
-    plain_text,
     returned,
     verdict_of,
 )

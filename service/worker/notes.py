@@ -10,7 +10,7 @@ from service.processors.base import LogNote, Note, ProgressNote
 from service.worker.allowance import Allowance
 from service.worker.forked import ForkedChannel
 from service.worker.frames import Channel, pack
-from service.worker.runner import plain_fields, plain_text
+from service.worker.plain import plain_fields, plain_text
 
 PROGRESS_BURST, PROGRESS_PER_S = 20, 50
 LINES_BURST, LINES_PER_S = 1000, 20

@@ -12,7 +12,7 @@ from service.store.events import log_event, progress_event
 from service.store.jobs import Jobs
 from service.store.records import Advance, ClaimedJob
 from service.worker.allowance import Allowance
-from service.worker.runner import plain_fields, plain_text
+from service.worker.plain import plain_fields, plain_text
 
 log = structlog.get_logger()
 

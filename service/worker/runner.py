@@ -5,29 +5,27 @@ through, after the processor has been stopped.
 """
 
 import asyncio
-import itertools
+import contextlib
 import json
 import os
 import stat
 import threading
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
-
-from pydantic_core import from_json
 
 from service.naming import kind_of
 from service.processors.base import Fail, InputFile, JobContext, Note, OutputFile, Processor, Retry, Snooze
 from service.processors.calling import Overrides, acall
 from service.sizes import MOST_RESULT_BYTES
 from service.steady_loop import runs_user_code
+from service.worker.plain import TOO_DEEP, plain_text, read_back
 from service.worker.time_limit import TimeLimit
 
-MAX_MESSAGE_CHARS, MAX_TRACE_CHARS, MAX_CODE_CHARS = 2000, 8000, 100
-MAX_NESTING = 200  # as of params: what reads JSON in Rust goes no deeper
-_TOO_DEEP = f"it is nested deeper than {MAX_NESTING} levels"
+MAX_TRACE_CHARS, MAX_CODE_CHARS = 8000, 100
+MAX_CHAIN = 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -200,9 +198,9 @@ def returned(result: Any, job: JobContext, limit_bytes: int = MOST_RESULT_BYTES)
         text = json.dumps(result, allow_nan=False, ensure_ascii=False)
         size_bytes = len(text.encode())
         if size_bytes <= limit_bytes:
-            result = _read_back(text)
+            result = read_back(text)
     except Exception as error:  # noqa: BLE001 - the classes of what it returned may raise anything
-        reason = _TOO_DEEP if isinstance(error, RecursionError) else plain_text(error)
+        reason = TOO_DEEP if isinstance(error, RecursionError) else plain_text(error)
         return Refused("invalid_result", f"the processor returned what is not JSON: {reason}")
     if size_bytes > limit_bytes:
         sizes = f"{size_bytes} bytes of JSON, and at most {limit_bytes} are kept (FILEMILL_MAX_RESULT_BYTES)"
@@ -222,35 +220,12 @@ def _fault_of(path: Path) -> str | None:
     return None if stat.S_ISREG(mode) else f"made {kind_of(mode)} of it, where there must be a file"
 
 
-def _read_back(text: str) -> Any:
-    """Return the value of a JSON text that was written here, as whoever asks for the job will see it.
-
-    Raises:
-        ValueError: that is not what was written, or nested too deep for those who are to read it.
-    """
-    try:
-        value = from_json(text, cache_strings="none")
-    except ValueError:
-        raise ValueError(_TOO_DEEP) from None
-    if json.dumps(value, ensure_ascii=False) != text:
-        json.loads(text, object_pairs_hook=_distinct)
-        raise ValueError("it reads back as something else")
-    return value
-
-
-def _distinct(pairs: list[tuple[str, Any]]) -> None:
-    keys = sorted(key for key, _ in pairs)
-    for one, next_one in itertools.pairwise(keys):
-        if one == next_one:
-            raise ValueError(f"two keys of a dictionary become the same text, {one!r}")
-
-
 def verdict_of(error: BaseException) -> Verdict:
     """Return the verdict on a processor that raised, whatever that is."""
     try:
         return _verdict_of(error)
     except BaseException:  # noqa: BLE001 - its parts may raise, too
-        return Broke("failed", f"the processor raised {type(error).__name__}, which cannot be shown")
+        return Broke("failed", f"the processor raised {_class_of(error)}, which cannot be shown")
 
 
 def _verdict_of(error: BaseException) -> Verdict:
@@ -270,40 +245,35 @@ def _verdict_of(error: BaseException) -> Verdict:
 
 def _sentence_of(error: BaseException) -> str:
     said = plain_text(error)
-    return plain_text(f"{type(error).__name__}: {said}" if said else type(error).__name__)
+    return plain_text(f"{_class_of(error)}: {said}" if said else _class_of(error))
+
+
+def _class_of(error: BaseException) -> str:
+    """Return the name of its class, which a metaclass of its own cannot hide."""
+    return plain_text(type.__dict__["__name__"].__get__(type(error)))
 
 
 def _trace_of(error: BaseException) -> dict[str, Any]:
-    trace = "".join(traceback.format_exception(error))[-MAX_TRACE_CHARS:]
+    with _cut_short(error):
+        trace = "".join(traceback.format_exception(error))[-MAX_TRACE_CHARS:]
     return {"traceback": plain_text(trace, MAX_TRACE_CHARS)}
 
 
-def plain_text(said: object, limit: int = MAX_MESSAGE_CHARS) -> str:
-    """Return the start of what a processor said, as text that can be stored: a file name may hold any bytes."""
+@contextlib.contextmanager
+def _cut_short(error: BaseException) -> Iterator[None]:
+    """Keep only the last of the exceptions that led to this one: a loop of retries may have chained thousands."""
+    first = error
+    for _ in range(MAX_CHAIN):
+        if (before := first.__cause__ or first.__context__) is None:
+            yield
+            return
+        first = before
+    kept = first.__cause__, first.__context__, first.__suppress_context__
+    first.__cause__ = first.__context__ = None
     try:
-        text = str(said)
-    except BaseException:  # noqa: BLE001 - a `__str__` may raise whatever it likes
-        text = f"<{type(said).__name__}>"
-    return text[:limit].encode(errors="replace").decode()
-
-
-def plain_fields(fields: dict[str, Any], limit: int) -> dict[str, Any]:
-    """Return the fields of a log line as JSON can hold them: what is not JSON as its `repr`, and nothing too large."""
-    try:
-        text = json.dumps(fields, default=_spelled_out, allow_nan=False, ensure_ascii=False)
-        plain = _read_back(text) if len(text.encode()) <= limit else {"cut": True}
-    except UnicodeEncodeError:  # half a surrogate pair
-        plain = {"cut": True}
-    except BaseException:  # noqa: BLE001 - the classes of the values may raise anything
-        plain = {plain_text(name): _spelled_out(value) for name, value in fields.items()}
-    return plain if len(json.dumps(plain)) <= limit else {"cut": True}
-
-
-def _spelled_out(value: object) -> str:
-    try:
-        return ascii(value)
-    except BaseException:  # noqa: BLE001 - as `str` above
-        return f"<{type(value).__name__}>"
+        yield
+    finally:
+        first.__cause__, first.__context__, first.__suppress_context__ = kept
 
 
 def timed_out(timeout_s: float) -> Broke:

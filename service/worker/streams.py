@@ -20,12 +20,12 @@ class Streams:
         """Flush both, and put back whatever was closed or replaced."""
         for number, name in _NAMES.items():
             stream = getattr(sys, name)
-            with contextlib.suppress(Exception):
+            with contextlib.suppress(BaseException):  # what a processor has put in its place may raise anything
                 stream.flush()
             os.dup2(self._kept[number], number)
-            if stream is None or stream.closed or stream is not self._streams.get(number):
-                self._streams[number] = _open(number)
-                setattr(sys, name, self._streams[number])
+            if (own := self._streams.get(number)) is None or own.closed:
+                own = self._streams[number] = _open(number)
+            setattr(sys, name, own)
 
 
 def _open(number: int) -> TextIO:

@@ -469,8 +469,9 @@ async def test_what_is_printed_becomes_log_lines(runner, assign):
     ]
 
 
-async def test_what_one_attempt_closes_is_open_for_the_next(runner, assign):
-    before = await runner.run(assign("t.close_stdout"), ignore)
+@pytest.mark.parametrize("replace", [False, True])
+async def test_what_one_attempt_closes_is_open_for_the_next(runner, assign, replace):
+    before = await runner.run(assign("t.close_stdout", replace=replace), ignore)
     assert before == Returned("closed")
     assert await runner.run(assign("t.print", lines=1), notes := Notes()) == Returned("printed")
     assert notes.lines == ["line 0 of what is printed"]

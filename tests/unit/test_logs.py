@@ -55,11 +55,12 @@ def test_a_json_line_is_one_object(capsys):
     assert (line["event"], line["job_id"], line["level"]) == ("it happened", "j1", "info")
 
 
-def test_a_line_for_a_stream_that_was_closed_is_lost(monkeypatch):
+@pytest.mark.parametrize("gone", [True, False])
+def test_a_line_for_a_stream_that_was_closed_or_taken_away_is_lost(monkeypatch, gone):
     closed = io.StringIO()
     closed.close()
     set_up_logs("info", "text")
-    monkeypatch.setattr("sys.stderr", closed)
+    monkeypatch.setattr("sys.stderr", None if gone else closed)
     structlog.get_logger().info("it happened")
 
 

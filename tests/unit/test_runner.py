@@ -11,6 +11,7 @@ import structlog
 
 from service.processors.base import Fail, JobContext, LogNote, Note, ProgressNote, Retry, Snooze, processor
 from service.processors.job import MAX_DELAY_S
+from service.worker.plain import plain_fields
 from service.worker.runner import (
     Assignment,
     Broke,
@@ -20,7 +21,6 @@ from service.worker.runner import (
     Returned,
     _LoopNotes,
     context_of,
-    plain_fields,
     returned,
     timed_out,
     verdict_of,
@@ -225,6 +225,41 @@ def test_any_other_exception_breaks_the_attempt_with_a_traceback():
     assert verdict.message.startswith("KeyError: 'xxx")
     assert len(verdict.message) == 2000
     assert len(verdict.facts["traceback"]) <= 8000
+
+
+class Nameless(type):
+    """Makes classes whose name raises."""
+
+    @property
+    def __name__(cls):  # type: ignore[override]
+        raise SystemExit
+
+
+def test_a_class_that_hides_its_name_is_named():
+    class HiddenError(Exception, metaclass=Nameless):
+        pass
+
+    verdict: Any = verdict_of(HiddenError("boo"))
+    assert verdict.message == "HiddenError: boo"
+
+
+def test_of_thousands_of_exceptions_that_led_to_the_last_only_the_last_are_looked_at():
+    looked_at = 0
+
+    class LinkError(Exception):
+        def __str__(self):
+            nonlocal looked_at
+            looked_at += 1
+            return "one more try failed"
+
+    error = LinkError()
+    for _ in range(1000):
+        before, error = error, LinkError()
+        error.__context__ = before
+    verdict: Any = verdict_of(error)
+    assert verdict.facts["traceback"].count("During handling") == 20
+    assert looked_at < 100
+    assert isinstance(error.__context__, LinkError)
 
 
 @pytest.mark.parametrize("result", [object(), math.nan, {1, 2}, b"bytes", {("a",): 1}])
