@@ -1,13 +1,17 @@
 """What a processor has changed in its process for the processors that come after it.
 
 The memory of a child is shared by all its jobs, and no check can see all of it. These are the changes that have
-cost others their jobs: an alarm that goes off later, a limit that cannot be raised again, a thread that goes on.
+cost others their jobs: an alarm that goes off later, a limit that cannot be raised again, a thread that goes on, a
+recursion limit or a timeout of sockets that is meant for one.
 """
 
 import contextlib
+import gc
+import locale
 import os
 import resource
 import signal
+import socket
 import sys
 import threading
 from _signal import getsignal  # type: ignore[import-not-found]  # that of `signal` makes an enum of each, for half a look
@@ -17,6 +21,7 @@ _TIMERS = (signal.ITIMER_REAL, signal.ITIMER_VIRTUAL, signal.ITIMER_PROF)
 _LIMITS = {getattr(resource, name) for name in dir(resource) if name.startswith("RLIMIT_")}
 _SIGNALS = sorted(signal.valid_signals())
 _MOST_NAMES = 20
+_RECURSION_LIMIT = 1000
 
 
 class Traces:
@@ -42,6 +47,18 @@ def _state() -> dict[str, Any]:
         "blocked signals": signal.pthread_sigmask(signal.SIG_BLOCK, ()),
         "timers": [signal.getitimer(timer)[0] > 0 for timer in _TIMERS],
         "threads": set(sys._current_frames()),  # noqa: SLF001 - documented; also those that `threading` did not start
+        "interpreter": _interpreter(),
+        "locale": locale.setlocale(locale.LC_ALL),
+    }
+
+
+def _interpreter() -> dict[str, Any]:
+    return {
+        "recursion limit": min(sys.getrecursionlimit(), _RECURSION_LIMIT),  # libraries raise it as they are imported
+        "trace function": sys.gettrace(),
+        "profile function": sys.getprofile(),
+        "garbage collection": gc.isenabled(),
+        "timeout of sockets": socket.getdefaulttimeout(),
     }
 
 

@@ -2,10 +2,13 @@
 
 # ruff: noqa: ARG001, FBT001, FBT002, S606 - they show what users may write
 
+import locale
 import os
 import resource
 import signal
+import socket
 import subprocess
+import sys
 import threading
 import time
 from pathlib import Path
@@ -117,4 +120,8 @@ _CHANGES: dict[str, Any] = {
     "umask": lambda: os.umask(0o777),
     "priority": lambda: os.nice(1),
     "threads: left": _leave_thread,
+    "interpreter: recursion limit": lambda: sys.setrecursionlimit(300),
+    "interpreter: trace function": lambda: sys.settrace(lambda *_: None),
+    "interpreter: timeout of sockets": lambda: socket.setdefaulttimeout(1),
+    "locale": lambda: locale.setlocale(locale.LC_ALL, "C.UTF-8" if locale.setlocale(locale.LC_ALL) == "C" else "C"),
 }
