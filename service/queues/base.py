@@ -62,8 +62,11 @@ class JobQueue(Protocol):
         """Note that the backlogs of these processors are about to be read, and return what `restock` asks for."""
         ...
 
-    def restock(self, seen: Mapping[str, int], tickets: Iterable[Ticket], most: int) -> None:
-        """Take the first tickets of these backlogs, up to `most` of each processor; `seen` is of `begin_restock`."""
+    def restock(self, seen: Mapping[str, int], tickets: Iterable[Ticket], most: int) -> int:
+        """Take the first tickets of these backlogs, up to `most` of each processor; `seen` is of `begin_restock`.
+
+        Return how many of them are new here.
+        """
         ...
 
     async def wait_hungry(self) -> Sequence[str]:

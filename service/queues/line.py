@@ -94,8 +94,8 @@ class Line:
         self._gone = set()
         return self.refusals
 
-    def restock(self, tickets: Iterable[Ticket], seen: int, *, complete: bool) -> None:
-        """Take what was read of the backlog; what comes last, and has no room, goes back to the database."""
+    def restock(self, tickets: Iterable[Ticket], seen: int, *, complete: bool) -> int:
+        """Take what was read of the backlog, and return how many are new; the last may find no room, and go back."""
         over = self._taken | (self._gone or set())
         self._gone = None
         self.overflow = not complete or self.refusals != seen
@@ -103,6 +103,7 @@ class Line:
         self.entries = sorted(new.union(self.entries))
         self._present |= new
         self._trim()
+        return len(new)
 
     def _put(self, entry: Entry) -> None:
         if entry not in self._present:

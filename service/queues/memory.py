@@ -46,14 +46,16 @@ class MemoryQueue:
     def begin_restock(self, processors: Iterable[str]) -> Mapping[str, int]:
         return {processor: self._line(processor).begin_restock() for processor in processors}
 
-    def restock(self, seen: Mapping[str, int], tickets: Iterable[Ticket], most: int) -> None:
+    def restock(self, seen: Mapping[str, int], tickets: Iterable[Ticket], most: int) -> int:
         stock: dict[str, list[Ticket]] = {processor: [] for processor in seen}
         for ticket in tickets:
             stock[ticket.processor].append(ticket)
+        new = 0
         for processor, first in stock.items():
-            self._line(processor).restock(first, seen[processor], complete=len(first) < most)
+            new += self._line(processor).restock(first, seen[processor], complete=len(first) < most)
         for lane in self._lanes.values():  # not before all are known: the most urgent may be the last of them
             lane.serve()
+        return new
 
     async def wait_hungry(self) -> Sequence[str]:
         while not (hungry := [name for name in self._lane_of if self._line(name).is_hungry]):

@@ -1,5 +1,6 @@
 """From the database to the queue: whatever is ready gets its ticket, at the start and ever after."""
 
+import asyncio
 from collections.abc import Sequence
 
 from service.clock import Clock
@@ -9,6 +10,7 @@ from service.store.jobs import Jobs
 from service.worker.periodic import every
 
 TICK_S = 0.25
+PAUSE_S = 0.02
 STANDING_S = 3.0
 _SLICE = 1000
 _TICKS_BETWEEN_LOOKS = 20
@@ -57,7 +59,8 @@ class Stager:
 
     async def _feed(self) -> None:
         while True:
-            await self._restock(await self._queue.wait_hungry())
+            if not await self._restock(await self._queue.wait_hungry()):
+                await asyncio.sleep(PAUSE_S)  # what it read was handed out before, and waits to be claimed
 
     async def _stage_due(self) -> bool:
         staging = self._staging()
@@ -73,8 +76,12 @@ class Stager:
         with_turns = self._processors if is_standing else ()
         return Staging(self._clock.now(), _SLICE, self._one_from, with_turns)
 
-    async def _restock(self, processors: Sequence[str]) -> None:
-        """Read the backlog of each: how long that of one is makes no difference to another."""
+    async def _restock(self, processors: Sequence[str]) -> bool:
+        """Read the backlog of each: how long that of one is makes no difference to another.
+
+        Return whether that came to anything: new tickets, or the end of a backlog.
+        """
         seen = self._queue.begin_restock(processors)
         ready = await self._jobs.list_ready(processors, self._capacity)
-        self._queue.restock(seen, [Ticket(one.id, one.priority, one.processor) for one in ready], self._capacity)
+        tickets = [Ticket(one.id, one.priority, one.processor) for one in ready]
+        return self._queue.restock(seen, tickets, self._capacity) > 0 or len(ready) < self._capacity

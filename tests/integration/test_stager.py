@@ -157,6 +157,20 @@ async def test_only_the_backlog_of_who_runs_low_is_read_again(store, queue, cloc
     assert {tuple(one) for one in jobs.read[1:]} == {("t.one",)}
 
 
+async def test_a_backlog_whose_first_jobs_wait_to_be_claimed_is_not_read_without_a_pause(
+    store, queue, clock, monkeypatch
+):
+    monkeypatch.setattr("service.worker.stager.PAUSE_S", 3600)
+    jobs = Noting(store)
+    for _ in range(2 * CAPACITY):
+        await store.queued()
+    async with feeding(Stager(jobs, queue, PROCESSORS, CAPACITY, clock)):
+        await take(queue, CAPACITY)
+        for _ in range(20):  # each takes longer than a read of the feed
+            await store.jobs.list_ready(["t.one"], CAPACITY)
+    assert len(jobs.read) <= 3
+
+
 async def test_jobs_submitted_while_the_backlog_drains_are_neither_lost_nor_doubled(store, queue, stager):
     submitted: list[str] = []
     taken: list[str] = []
