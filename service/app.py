@@ -18,6 +18,7 @@ from uvicorn.server import HANDLED_SIGNALS
 
 from service.environment import CURE, read_variables
 from service.errors import StartError
+from service.forks import in_each_fork
 from service.garbage import spare_what_stays
 from service.logs import set_up_logs
 from service.own_threads import leave_in_time
@@ -194,7 +195,8 @@ def _bound(host: str, port: int) -> Iterator[socket.socket]:
     except (OSError, UnicodeError) as error:  # UnicodeError: no name of a host can look like that
         why = getattr(error, "strerror", None) or error
         raise StartError(f"cannot listen on {host}:{port}: {why}; name another with --host and --port") from None
-    with listener:
+    # not `listener.close`: uvloop has a share in the socket, and keeps it open
+    with listener, in_each_fork(lambda: os.close(listener.fileno())):
         yield listener
 
 

@@ -5,6 +5,7 @@ fill them all with calls that never return: then uploads, views and the checks o
 """
 
 import asyncio
+import concurrent.futures
 import logging
 import os
 import sys
@@ -13,10 +14,12 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from typing import TypeVar
+from typing import Any, TypeVar
 from weakref import WeakKeyDictionary
 
 import structlog
+
+from service.forks import ForksEndHere
 
 T = TypeVar("T")
 
@@ -26,6 +29,10 @@ _LEAVE_LIMIT_S = 2.0
 
 class ForeignThreads(ThreadPoolExecutor):
     """Threads for the code of others: nobody waits for what runs in them, and what waits there is dropped."""
+
+    def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> concurrent.futures.Future[Any]:
+        """Call the function in a thread. A process that it forks has this thread alone, and ends with the call."""
+        return super().submit(_call, fn, *args, **kwargs)
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:  # noqa: ARG002, FBT001, FBT002
         """Begin nothing any more; also when the loop, which closes its default threads, asks to wait."""
@@ -64,6 +71,14 @@ def open_threads() -> Iterator[None]:
             pools.foreign.shutdown()
             loop.set_default_executor(_foreign_threads())  # whatever runs on this loop afterwards needs some, too
             pools.own.shutdown()
+
+
+def _call(function: Callable[..., T], *args: Any, **kwargs: Any) -> T:
+    try:
+        with ForksEndHere():
+            return function(*args, **kwargs)
+    except StopIteration as error:  # a future of asyncio cannot hold it, and whoever awaits it would wait for ever
+        raise RuntimeError("the function raised StopIteration") from error
 
 
 def _foreign_threads() -> ForeignThreads:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from service.durable_folder import make_folder
 from service.errors import DataDirLockedError, StartError
+from service.forks import in_each_fork
 
 
 @contextmanager
@@ -37,7 +38,8 @@ def owned(data_dir: Path) -> Iterator[None]:
         file.truncate(0)
         file.write(json.dumps({"pid": os.getpid()}))
         file.flush()
-        yield
+        with in_each_fork(file.close):  # the lock is held as long as anybody has the file
+            yield
 
 
 def _require_text(data_dir: Path) -> None:

@@ -7,10 +7,13 @@ that `sys.exit` ends a program. Where the code of others runs, that must not be 
 """
 
 import asyncio
+import os
 from collections.abc import Coroutine
 from contextvars import ContextVar
-from typing import Any, TypeVar
+from typing import Any, NoReturn, TypeVar
 from weakref import WeakSet
+
+from service.forks import in_each_fork
 
 T = TypeVar("T")
 
@@ -30,15 +33,22 @@ def run_to_end(loop: asyncio.AbstractEventLoop, work: Coroutine[Any, Any, T]) ->
     log = structlog.get_logger()
     main = loop.create_task(work, name="main")
     hidden = hide_own_tasks(loop)
-    while not main.done() and not loop.is_closed():
-        try:
-            loop.run_until_complete(main)
-        except BaseException:  # a RuntimeError is that of `loop.stop()`
-            if not main.done():
-                log.exception("code on the event loop would have ended the server, which goes on")
+    with in_each_fork(lambda: loop.call_soon(_leave_the_loop)):
+        while not main.done() and not loop.is_closed():
+            try:
+                loop.run_until_complete(main)
+            except BaseException:  # a RuntimeError is that of `loop.stop()`
+                if not main.done():
+                    log.exception("code on the event loop would have ended the server, which goes on")
     for task in hidden - _forgotten:
         asyncio._register_task(task)  # noqa: SLF001 - documented; whoever closes the loop is to end what is left
     return main.result()
+
+
+def _leave_the_loop() -> NoReturn:
+    """End a fork that has come back to the loop: it would go on as a second server, with the same connections."""
+    os.write(2, b"a process that code on the event loop had forked came back to the loop, and was ended\n")
+    os._exit(1)
 
 
 def end_what_is_left(loop: asyncio.AbstractEventLoop, limit_s: float = _END_LIMIT_S) -> None:

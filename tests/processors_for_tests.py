@@ -361,6 +361,22 @@ def _speak(number: int) -> None:
     _SPEAKERS[0](number)
 
 
+@processor("t.forked_end", min_files=0)
+def forked_end(job: JobContext, how: str) -> int:
+    """Fork, and return how the fork ended."""
+    if (pid := os.fork()) == 0:
+        match how:
+            case "exit":
+                sys.exit(4)
+            case "say":
+                sys.exit("bye")
+            case "raise":
+                raise ValueError("of the fork")
+            case _:
+                return -1
+    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+
+
 @processor("t.forked_late", min_files=0)
 def forked_late(job: JobContext) -> str:
     """Leave a fork behind that goes on to log."""

@@ -20,6 +20,7 @@ from pathlib import Path
 
 from service.clock import SystemClock
 from service.errors import ProcessorLoadError
+from service.forks import ForksEndHere
 from service.processors.base import JobContext, Processor
 from service.processors.calling import call
 from service.processors.registry import Registry, load_registry
@@ -129,7 +130,8 @@ def _assignment(work: Work, processor: Processor) -> Assignment:
 
 def _call(job: JobContext, processor: Processor, work: Work) -> Verdict:
     try:
-        return returned(call(processor, job, work.params), job, work.result_limit_bytes)
+        with ForksEndHere():
+            return returned(call(processor, job, work.params), job, work.result_limit_bytes)
     except MemoryError:
         return Broke("out_of_memory", "the processor ran out of memory")
     except OSError as error:
@@ -185,8 +187,6 @@ def _alone(job: JobContext, spared: set[int]) -> Iterator[None]:
     try:
         yield
     finally:
-        if os.getpid() != pid:  # a fork that the processor left running has no say here
-            os._exit(0)
         left = _left_running(spared) if _has_children() else []
         segments.look([pid, *left])
         _end_left(left, job, spared)

@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
+from service.forks import ForksEndHere
 from service.naming import kind_of
 from service.processors.base import Fail, InputFile, JobContext, Note, OutputFile, Processor, Retry, Snooze
 from service.processors.calling import Overrides, acall
@@ -129,8 +130,9 @@ class LoopRunner:
     async def _run(self, assignment: Assignment, job: JobContext) -> Verdict:
         limit, task = TimeLimit(assignment.timeout_s), asyncio.current_task()
         try:
-            async with limit:
-                result = await acall(assignment.processor, job, assignment.params, self._overrides)
+            with ForksEndHere():
+                async with limit:
+                    result = await acall(assignment.processor, job, assignment.params, self._overrides)
             return returned(result, job, assignment.result_limit_bytes)
         except BaseException as error:
             if limit.expired():

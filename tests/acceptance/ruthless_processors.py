@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import os
 import signal
 import sys
 import threading
@@ -58,6 +59,14 @@ async def cancel(job: JobContext) -> int:  # noqa: ARG001
         task.cancel()
     await asyncio.wait([own])
     return len(found)
+
+
+@processor("ruthless.fork", min_files=0)
+async def fork(job: JobContext) -> int:  # noqa: ARG001
+    """Fork, have an exception end the fork, and return the code with which it ended."""
+    if (pid := os.fork()) == 0:
+        raise ValueError("of the fork")
+    return os.waitstatus_to_exitcode((await asyncio.to_thread(os.waitpid, pid, 0))[1])
 
 
 @processor("ruthless.signals", min_files=0)

@@ -58,6 +58,8 @@ def test_whatever_a_processor_does_on_the_loop_the_server_goes_on_and_can_be_sto
     # its own task, and the server's main one: that cannot be hidden, and takes no notice
     assert run(server, "ruthless.cancel")["result"] == 2
     require_well(server)
+    assert run(server, "ruthless.fork")["result"] == 1
+    require_well(server)
     assert run(server, "ruthless.signals")["result"] == "taken"
     require(lambda: [] if server.output.count("which was taken back") == 2 else ["no signal taken back"], soon())
     assert server.stop() == 0

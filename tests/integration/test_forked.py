@@ -27,6 +27,16 @@ async def test_what_a_fork_says_reaches_the_job(runner, assign, how):
     assert notes.lines.count("the parent goes on") == 1
 
 
+@pytest.mark.parametrize(
+    ("how", "code", "said"),
+    [("return", 0, []), ("exit", 4, []), ("say", 1, ["bye"]), ("raise", 1, ["ValueError: of the fork"])],
+)
+async def test_a_fork_ends_as_a_program_does(runner, assign, how, code, said):
+    verdict = await runner.run(assign("t.forked_end", how=how), notes := Notes())
+    assert verdict == Returned(code)
+    assert [line for line in notes.lines if line and not line.startswith((" ", "Traceback"))] == said
+
+
 async def test_many_forks_at_once_lose_no_line_within_their_allowance(runner, assign):
     await runner.run(assign("t.forked_notes", how="process", count=300), notes := Notes())
     said = sorted(line for line in notes.lines if "of fork" in line)
