@@ -24,7 +24,7 @@ from service.logs import set_up_logs
 from service.own_threads import leave_in_time
 from service.runtime import open_runtime
 from service.settings import Settings
-from service.steady_loop import end_what_is_left, run_to_end
+from service.steady_loop import end_what_is_left, run_to_end, take_back_tasks
 from service.version import version
 from service.web import events, files, health, jobs, processors, remedies, stats
 from service.web.dashboard import pages
@@ -155,7 +155,9 @@ class _Server(uvicorn.Server):
                     task.uncancel()
 
     async def on_tick(self, counter: int) -> bool:
-        """Look now and then whether the signals that stop the server still come here."""
+        """Look now and then whether the signals that stop the server still come here, and what makes its tasks."""
+        if take_back_tasks(self._loop):
+            log.error("code on the event loop has set a task factory, which was taken back")
         for number in HANDLED_SIGNALS:
             if signal.getsignal(number) != self.handle_exit:
                 log.error("code in the server has taken a signal, which was taken back", signal=number.name)

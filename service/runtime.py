@@ -71,11 +71,12 @@ class Runtime:
     let_go: Callable[[], None]
     put_back: Callable[[], int]  # jobs that ran, or were about to, when it was told to stop; known once it has stopped
     is_writing: Callable[[], bool]
+    lost_duties: Callable[[], list[str]]
 
     @property
     def is_able(self) -> bool:
         """Whether it can still do its duty; if not, only another start helps."""
-        return self.is_writing() and not self.pool.is_lost
+        return self.is_writing() and not self.pool.is_lost and not self.lost_duties()
 
     def begin_stop(self) -> None:
         """Claim no more, and let go the clients that wait for a job. Called again, wait for no job either."""
@@ -121,6 +122,7 @@ async def open_runtime(settings: Settings, clock: Clock | None = None) -> AsyncI
             let_go=store.let_go,
             put_back=lambda: workers.ledger.put_back,
             is_writing=store.is_writing,
+            lost_duties=workers.lost_duties,
         )
 
 
@@ -169,6 +171,7 @@ class _Workers:
     ledger: Ledger
     executor: Executor
     pool: Pool
+    lost_duties: Callable[[], list[str]]
 
 
 @asynccontextmanager
@@ -199,9 +202,9 @@ async def _open_workers(ground: _Ground, registry: Registry) -> AsyncIterator[_W
         errands = open_errands(
             _sweep(pruner, boot_id, storage.incoming, ground.work), _warn_of_strangers(ground.store.stats, registry)
         )
-        await stack.enter_async_context(duties)
+        lost_duties = await stack.enter_async_context(duties)
         await stack.enter_async_context(errands)
-        yield _Workers(queue, ledger, executor, pool)
+        yield _Workers(queue, ledger, executor, pool, lost_duties)
 
 
 async def _rescue(rescuer: Rescuer, data_dir: Path) -> None:

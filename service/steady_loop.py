@@ -11,7 +11,7 @@ import os
 from collections.abc import Coroutine
 from contextvars import ContextVar
 from typing import Any, NoReturn, TypeVar
-from weakref import WeakSet
+from weakref import WeakKeyDictionary, WeakSet
 
 from service.forks import in_each_fork
 
@@ -21,6 +21,7 @@ _END_LIMIT_S = 2.0
 
 runs_user_code: ContextVar[bool] = ContextVar("runs_user_code", default=False)  # in a task, and all that it starts
 _forgotten: WeakSet[asyncio.Task[Any]] = WeakSet()
+_factories: WeakKeyDictionary[asyncio.AbstractEventLoop, Any] = WeakKeyDictionary()
 
 
 def run_to_end(loop: asyncio.AbstractEventLoop, work: Coroutine[Any, Any, T]) -> T:
@@ -97,4 +98,14 @@ def hide_own_tasks(loop: asyncio.AbstractEventLoop) -> WeakSet[asyncio.Task[Any]
         return task
 
     loop.set_task_factory(make)
+    _factories[loop] = make
     return hidden
+
+
+def take_back_tasks(loop: asyncio.AbstractEventLoop) -> bool:
+    """Put back the task factory that is the service's; return whether code on the loop had set another."""
+    own = _factories.get(loop)
+    if own is None or loop.get_task_factory() is own:
+        return False
+    loop.set_task_factory(own)
+    return True

@@ -68,7 +68,7 @@ async def open_store(
                 Stats(database, clock),
                 changes,
                 feed,
-                lambda: not writer.is_lost,
+                lambda: not (writer.is_lost or writer.is_closed),
             )
             try:
                 yield store

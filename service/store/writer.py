@@ -94,6 +94,11 @@ class Writer:
         """Whether nothing can be written any more."""
         return self._task is not None and self._task.is_lost
 
+    @property
+    def is_closed(self) -> bool:
+        """Whether it takes no more, or is about to."""
+        return self._closing
+
     async def __aexit__(self, *_: object) -> None:
         """Write what still waits, then stop."""
         self._closing = True

@@ -11,7 +11,6 @@ from service.errors import FilemillError, NotWorkingError
 from service.runtime import Runtime
 from service.web.problems import problem_responses
 from service.web.requests import Service
-from service.worker.pool import Pool
 
 router = APIRouter(tags=["health"])
 
@@ -59,7 +58,9 @@ async def _trials_of(request: Request) -> Trials:
 async def live(service: Service) -> Alive:
     """Say that the process answers, and that there is somebody in it to run jobs, or will be in a moment."""
     if not service.is_able:
-        raise NotWorkingError("consumers or the writer of the database have ended, and could not be begun anew")
+        raise NotWorkingError(
+            "consumers, the writer of the database or another duty have ended, and cannot be begun anew"
+        )
     return Alive()
 
 
@@ -72,17 +73,18 @@ async def ready(response: Response, service: Service, trials: Annotated[Trials, 
 
     The database and the disk are tried at most once a second; a trial that takes longer than 1.5 s has failed.
     """
-    checks = {**await trials.find(service), "workers": _workers(service.pool)}
+    checks = {**await trials.find(service), "workers": _workers(service)}
     if all(found == "ok" for found in checks.values()):
         return Readiness(status="ok", checks=checks)
     response.status_code = 503
     return Readiness(status="unavailable", checks=checks)
 
 
-def _workers(pool: Pool) -> str:
-    if pool.is_stopping:
+def _workers(service: Runtime) -> str:
+    if service.pool.is_stopping:
         return "not running"
-    return ", ".join(f"{count} consumers of {lane} are missing" for lane, count in pool.missing().items()) or "ok"
+    missing = [f"{count} consumers of {lane} are missing" for lane, count in service.pool.missing().items()]
+    return ", ".join([*missing, *(f"{duty} has ended" for duty in service.lost_duties())]) or "ok"
 
 
 async def _try(trial: Awaitable[None]) -> str:

@@ -14,12 +14,12 @@ log = structlog.get_logger()
 
 
 @asynccontextmanager
-async def open_duties(*duties: Callable[[], Coroutine[Any, Any, None]]) -> AsyncIterator[None]:
-    """Keep up duties that have no end beside the body, and end them with it."""
+async def open_duties(*duties: Callable[[], Coroutine[Any, Any, None]]) -> AsyncIterator[Callable[[], list[str]]]:
+    """Keep up duties that have no end beside the body, and end them with it; give what names those that are lost."""
     is_over = asyncio.Event()
     tasks = [LastingTask(duty, _name_of(duty), is_over.is_set) for duty in duties]
     try:
-        yield
+        yield lambda: [task.name for task in tasks if task.is_lost]
     finally:
         is_over.set()
         for task in tasks:

@@ -69,6 +69,13 @@ async def fork(job: JobContext) -> int:  # noqa: ARG001
     return os.waitstatus_to_exitcode((await asyncio.to_thread(os.waitpid, pid, 0))[1])
 
 
+@processor("ruthless.factory", min_files=0)
+async def take_tasks(job: JobContext) -> str:  # noqa: ARG001
+    """Have other tasks made."""
+    asyncio.get_running_loop().set_task_factory(None)
+    return "taken"
+
+
 @processor("ruthless.signals", min_files=0)
 async def take_signals(job: JobContext) -> str:  # noqa: ARG001
     """Take the signals that stop a server."""

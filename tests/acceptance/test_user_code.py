@@ -60,8 +60,13 @@ def test_whatever_a_processor_does_on_the_loop_the_server_goes_on_and_can_be_sto
     require_well(server)
     assert run(server, "ruthless.fork")["result"] == 1
     require_well(server)
+    assert run(server, "ruthless.factory")["result"] == "taken"
+    told = "a task factory, which was taken back"
+    require(lambda: [] if told in server.output else ["no task factory taken back"], soon())
     assert run(server, "ruthless.signals")["result"] == "taken"
-    require(lambda: [] if server.output.count("which was taken back") == 2 else ["no signal taken back"], soon())
+    require(
+        lambda: [] if server.output.count("signal, which was taken back") == 2 else ["no signal taken back"], soon()
+    )
     assert server.stop() == 0
     assert "Task was destroyed" not in server.output
 

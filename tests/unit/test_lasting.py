@@ -70,26 +70,29 @@ async def test_one_that_is_stopped_while_it_waits_for_its_turn_has_ended(monkeyp
         await task.ended()
 
 
-async def test_one_that_cannot_be_begun_anew_is_lost(monkeypatch):
-    task = LastingTask(Work("fail"), "duty", lambda: False)
+async def test_one_that_cannot_be_begun_anew_is_lost_until_it_can(monkeypatch):
+    monkeypatch.setattr(lasting, "RETRY_S", 0)
+    task = LastingTask(work := Work("fail"), "duty", lambda: False)
     monkeypatch.setattr(task, "_work", lambda: None)  # what is no coroutine makes no task
-    told = asyncio.Event()
-    asyncio.get_running_loop().set_exception_handler(lambda *_: told.set())
-    async with asyncio.timeout(20):
-        await told.wait()
-    assert task.is_lost
+    with capture_logs() as lines:
+        async with asyncio.timeout(20):
+            await task.ended()
+            assert task.is_lost
+            monkeypatch.setattr(task, "_work", work)
+            await work.waits.wait()
+    assert task.is_running
+    assert "cannot be begun anew" in lines[-1]["event"]
 
 
 @pytest.mark.parametrize("when", ["before", "meanwhile"])
 async def test_nobody_waits_at_the_end_for_one_that_is_lost(monkeypatch, when):
-    is_over, told = asyncio.Event(), asyncio.Event()
-    asyncio.get_running_loop().set_exception_handler(lambda *_: told.set())
+    is_over = asyncio.Event()
     task = LastingTask(Work("fail"), "duty", is_over.is_set)
     waits = asyncio.create_task(task.ended())
     monkeypatch.setattr(task, "_work", lambda: None)
     async with asyncio.timeout(20):
         if when == "before":
-            await told.wait()
+            await task.ended()
         await waits
         assert task.is_lost
         is_over.set()

@@ -9,7 +9,7 @@ import pytest
 import uvloop
 from structlog.testing import capture_logs
 
-from service.steady_loop import end_what_is_left, run_to_end, runs_user_code
+from service.steady_loop import end_what_is_left, run_to_end, runs_user_code, take_back_tasks
 
 TOLD = "code on the event loop would have ended the server, which goes on"
 
@@ -113,6 +113,15 @@ def test_user_code_finds_its_own_tasks_and_none_of_the_server(loop):
     assert kept in asyncio.all_tasks(loop)  # whoever closes the loop can end it
     kept.cancel()
     loop.run_until_complete(asyncio.wait([kept]))
+
+
+def test_a_task_factory_that_user_code_sets_is_taken_back(loop):
+    async def main():
+        loop.set_task_factory(lambda *_, **__: 1 / 0)
+        found = [take_back_tasks(loop), take_back_tasks(loop)]
+        return found, await asyncio.create_task(asyncio.sleep(0, "well"))
+
+    assert run_to_end(loop, main()) == ([True, False], "well")
 
 
 def test_tasks_and_generators_that_do_not_end_are_named_and_left_behind(loop):

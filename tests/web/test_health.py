@@ -3,6 +3,7 @@
 import asyncio
 import sqlite3
 from contextlib import closing
+from typing import Any
 
 import pytest
 from structlog.testing import capture_logs
@@ -10,6 +11,7 @@ from structlog.testing import capture_logs
 from service import lasting
 from service.errors import DatabaseUnavailableError
 from service.lasting import LastingTask
+from service.runtime import open_runtime
 from service.store.jobs import Jobs
 from service.web import health
 from tests.web.answers import assert_problem
@@ -67,6 +69,13 @@ async def test_a_service_that_stops_is_alive_but_not_ready(client, runtime):
     assert (await client.get("/livez")).status_code == 200
 
 
+async def test_a_service_that_is_closed_is_not_able_to_do_its_duty(settings):
+    async with open_runtime(settings) as runtime:
+        assert runtime.is_able
+    able: Any = runtime.is_able
+    assert not able
+
+
 def named(*starts):
     return [task for task in asyncio.all_tasks() if task.get_name().startswith(starts)]
 
@@ -102,10 +111,12 @@ async def test_consumers_that_are_missing_are_counted_until_they_are_replaced(cl
     assert (await client.get("/readyz")).json()["checks"]["workers"] == "ok"
 
 
-@pytest.mark.parametrize("who", ["consumer-loop", "writer"])
+@pytest.mark.parametrize("who", ["consumer-loop", "writer", "Stager.feed", "LostJobs.look"])
 async def test_a_service_that_cannot_replace_them_is_not_alive(client, gone, who):
     await ended(who)
     assert_problem(await client.get("/livez"), 503, "not_working")
+    if "." in who:
+        assert (await client.get("/readyz")).json()["checks"]["workers"] == f"{who} has ended"
     for one in gone:
         one._begin()  # or the service could not be closed
 
