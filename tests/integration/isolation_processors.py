@@ -9,18 +9,24 @@ import time
 from service import JobContext, Retry, processor
 
 Span = tuple[float, float]
+_free_ran = asyncio.Semaphore(0)
 
 
 @processor("iso.free", min_files=0)
 async def free(job: JobContext, pause_s: float = 0) -> Span:
     """Run at any time."""
-    return await _span(pause_s)
+    span = await _span(pause_s)
+    _free_ran.release()
+    return span
 
 
 @processor("iso.lonely", min_files=0, max_concurrency=1)
-async def lonely(job: JobContext, pause_s: float = 0) -> Span:
-    """Run alone."""
-    return await _span(pause_s)
+async def lonely(job: JobContext, pause_s: float = 0, after_free: int = 0) -> Span:
+    """Run alone, and until so many free ones have run."""
+    began, _ = await _span(pause_s)
+    for _ in range(after_free):
+        await _free_ran.acquire()
+    return began, time.monotonic()
 
 
 @processor("iso.pair", min_files=0, max_concurrency=2)
