@@ -55,8 +55,9 @@ async def test_a_processor_that_holds_up_the_loop_is_named_in_both_logs(tmp_path
         async with LoopWatchdog(runner.running, LAG_S), asyncio.TaskGroup() as group:
             _ = group.create_task(runner.run(assignment_of(patient, tmp_path), ignore))
             _ = group.create_task(runner.run(assignment_of(one, tmp_path), notes.append))
-    (line,) = [line for line in logs if line["event"] == "event loop held up"]
-    assert (line["processor"], line["job_id"], line["log_level"]) == (one.name, "job-1", "warning")
+    # a busy machine may hold up the loop, too, but then nobody is named
+    line, *_ = [line for line in logs if line["event"] == "event loop held up" and line["processor"] == one.name]
+    assert (line["job_id"], line["log_level"]) == ("job-1", "warning")
     assert Path(__file__).name in line["at"]
     assert line["lag_s"] > LAG_S
 
@@ -72,16 +73,16 @@ async def test_the_log_of_the_job_says_what_to_do(tmp_path):
     notes: list[Any] = []
     async with LoopWatchdog(runner.running, LAG_S):
         assert await runner.run(assignment_of(one, tmp_path), notes.append) == Returned(None)
-    (note,) = notes
+    note, *_ = notes
     assert "make the processor a plain `def`" in note.message
     assert note.fields["lag_s"] > LAG_S
 
 
-async def test_a_loop_that_is_held_up_by_nobody_known_is_told_too():
+async def test_a_loop_that_is_held_up_by_nobody_known_is_told_too_and_once():
     with structlog.testing.capture_logs() as logs:
-        async with LoopWatchdog({}, LAG_S):
+        async with LoopWatchdog({}, 0.5):
             await asyncio.sleep(0)
-            time.sleep(0.4)  # noqa: ASYNC251
+            time.sleep(1.2)  # noqa: ASYNC251
             await asyncio.sleep(0)
     assert [line["processor"] for line in logs] == [None]
 
