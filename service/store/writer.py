@@ -125,7 +125,9 @@ class Writer:
         if self._closing:
             raise ShuttingDownError("the server is stopping and takes no more writes")
         if self.is_lost:
-            raise DatabaseUnavailableError("the writer of the database has ended; only another start helps")
+            raise DatabaseUnavailableError(
+                "the writer of the database has ended; if it does not come back, start the server again"
+            )
         write = _Write(statement, item, last, asyncio.get_running_loop().create_future())
         self._waiting.append(write)
         self._wake.set()

@@ -311,15 +311,13 @@ async def test_who_is_told_of_commits_cannot_stop_the_writer(database_path):
 
 async def test_a_writer_that_is_lost_refuses_all_writes_and_keeps_nobody_from_the_end(database_path, monkeypatch):
     database = Database(database_path)
-    lost = asyncio.Event()
-    asyncio.get_running_loop().set_exception_handler(lambda *_: lost.set())
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         async with Writer(database.writes) as writer:
             assert writer._task is not None
             waits = asyncio.create_task(writer.write(put, "a"))
             monkeypatch.setattr(writer._task, "_work", lambda: None)
             writer._task.task.cancel()
-            await lost.wait()
+            await writer._task.ended()
             with pytest.raises(DatabaseUnavailableError):
                 await writer.write(put, "b")
         with pytest.raises(DatabaseUnavailableError):
