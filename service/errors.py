@@ -309,7 +309,7 @@ class DatabaseUnavailableError(FilemillError):
 
 
 class NotWorkingError(FilemillError):
-    """The server runs no more jobs until it is started anew."""
+    """A part of the server that jobs need has ended."""
 
     code = "not_working"
     http_status = 503

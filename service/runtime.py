@@ -75,7 +75,7 @@ class Runtime:
 
     @property
     def is_able(self) -> bool:
-        """Whether it can still do its duty; if not, only another start helps."""
+        """Whether it can do its duty: all parts that jobs need are at work, or are about to be begun anew."""
         return self.is_writing() and not self.pool.is_lost and not self.lost_duties()
 
     def begin_stop(self) -> None:

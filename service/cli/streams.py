@@ -19,5 +19,5 @@ def prepare_streams() -> None:
             os.set_inheritable(opened, True)  # noqa: FBT003 - theirs
             stream = os.fdopen(opened, mode, encoding="utf-8", closefd=False)
             setattr(sys, ("stdin", "stdout", "stderr")[number], stream)
-    if isinstance(sys.stdout, io.TextIOWrapper):
+    if isinstance(sys.stdout, io.TextIOWrapper) and sys.stdout.errors == "strict":
         sys.stdout.reconfigure(errors="backslashreplace")

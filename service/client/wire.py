@@ -212,7 +212,7 @@ def _request(
             files=[("file", (reader.name, cast("BinaryIO", reader))) for reader in readers] or None,
             timeout=httpx.Timeout(silence_s, connect=CONNECT_S),
         )
-    except ValueError as error:
+    except (ValueError, TypeError) as error:
         raise UnsendableError(f"the request cannot be sent: {error}") from error
     if readers:
         request.stream = CountedStream(cast("httpx.SyncByteStream", request.stream), readers, on_progress)

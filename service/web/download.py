@@ -12,7 +12,7 @@ from starlette.datastructures import Headers
 from service.errors import PreconditionFailedError, RangeNotSatisfiableError
 from service.store.models import File
 
-_RANGE = re.compile(r"bytes\s*=[\s,]*(\d{0,100})\s*-\s*(\d{0,100})[\s,]*", re.ASCII | re.IGNORECASE)
+_RANGE = re.compile(r"bytes\s*+=[\s,]*+(\d{0,100})\s*+-\s*+(\d{0,100})[\s,]*+", re.ASCII | re.IGNORECASE)
 _TAG = re.compile(r'(?:W/)?"[^"]*"')
 _MAX_NAME_CHARS = 200
 _UNSAFE = re.compile(r"[^A-Za-z0-9._ -]")

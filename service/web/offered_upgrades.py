@@ -19,15 +19,14 @@ class OneProtocol(PiecesProtocol):
         super().__init__(*args, **kwargs)  # type: ignore[arg-type]  # whatever uvicorn gives
         self._renew_parser()
 
-    def go_on(self, rest: bytes) -> None:
-        """Read on behind the headers of a request that offers another protocol."""
-        self._renew_parser()
+    def go_on(self) -> httptools.HttpRequestParser:
+        """Return a parser that reads on behind the headers of a request that offers another protocol."""
+        parser = self._renew_parser()
         if self._owes_body:
             self._owes_body, self._is_resuming = False, True
-            self.parser.feed_data(b"POST / HTTP/1.1\r\n" + b"".join(self._framing()) + b"\r\n")
+            parser.feed_data(b"POST / HTTP/1.1\r\n" + b"".join(self._framing()) + b"\r\n")
             self._is_resuming = False
-        if rest:
-            self.parser.feed_data(rest)
+        return parser
 
     def on_message_begin(self) -> None:
         """Begin a request, unless it has begun."""
@@ -64,9 +63,10 @@ class OneProtocol(PiecesProtocol):
         names = (b"content-length", b"transfer-encoding")
         return [b"%b: %b\r\n" % (name, value) for name, value in self.headers if name in names]
 
-    def _renew_parser(self) -> None:
-        self.parser = _Parser(self)
-        self.parser.set_dangerous_leniencies(lenient_data_after_close=True)  # as uvicorn does
+    def _renew_parser(self) -> "_Parser":
+        self.parser = parser = _Parser(self)
+        parser.set_dangerous_leniencies(lenient_data_after_close=True)  # as uvicorn does
+        return parser
 
 
 class _Parser(httptools.HttpRequestParser):
@@ -82,7 +82,11 @@ class _Parser(httptools.HttpRequestParser):
         Raises:
             HttpParserError: they are not HTTP.
         """
-        try:
-            super().feed_data(data)
-        except httptools.HttpParserUpgrade as offer:
-            self._protocol.go_on(data[offer.args[0] :])
+        parser: httptools.HttpRequestParser = self
+        while data:  # each request of one piece may offer something
+            try:
+                httptools.HttpRequestParser.feed_data(parser, data)
+            except httptools.HttpParserUpgrade as offer:
+                data, parser = data[offer.args[0] :], self._protocol.go_on()
+            else:
+                return

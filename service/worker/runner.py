@@ -26,7 +26,7 @@ from service.worker.plain import TOO_DEEP, plain_text, read_back
 from service.worker.time_limit import TimeLimit
 
 MAX_TRACE_CHARS, MAX_CODE_CHARS = 8000, 100
-MAX_CHAIN = 20
+MAX_CHAIN, MAX_EXCEPTIONS = 20, 200
 
 
 @dataclass(frozen=True, slots=True)
@@ -256,26 +256,38 @@ def _class_of(error: BaseException) -> str:
 
 
 def _trace_of(error: BaseException) -> dict[str, Any]:
-    with _cut_short(error):
-        trace = "".join(traceback.format_exception(error))[-MAX_TRACE_CHARS:]
-    return {"traceback": plain_text(trace, MAX_TRACE_CHARS)}
+    with _cut_short(error) as is_short:
+        # beyond that, of the last alone; a group is written with all that it holds
+        lines = traceback.format_exception(error) if is_short else traceback.format_tb(error.__traceback__)
+    return {"traceback": plain_text("".join(lines)[-MAX_TRACE_CHARS:], MAX_TRACE_CHARS)}
 
 
 @contextlib.contextmanager
-def _cut_short(error: BaseException) -> Iterator[None]:
-    """Keep only the last of the exceptions that led to this one: a loop of retries may have chained thousands."""
-    first = error
-    for _ in range(MAX_CHAIN):
-        if (before := first.__cause__ or first.__context__) is None:
-            yield
-            return
-        first = before
-    kept = first.__cause__, first.__context__, first.__suppress_context__
-    first.__cause__ = first.__context__ = None
+def _cut_short(error: BaseException) -> Iterator[bool]:
+    """Keep only the last of the exceptions that led to this one, or to those of a group, and say whether that is few.
+
+    A loop of retries may have chained thousands, and to write them all would hold up the loop.
+    """
+    cut: list[tuple[BaseException, BaseException | None, BaseException | None, bool]] = []
+    seen: set[int] = set()
+    todo = [(error, 0)]
     try:
-        yield
+        while todo and len(seen) <= MAX_EXCEPTIONS:
+            one, depth = todo.pop()
+            if id(one) in seen:
+                continue
+            seen.add(id(one))
+            if depth == MAX_CHAIN:
+                cut.append((one, one.__cause__, one.__context__, one.__suppress_context__))
+                one.__cause__ = one.__context__ = None
+            elif (before := one.__context__ if one.__cause__ is None else one.__cause__) is not None:
+                todo.append((before, depth + 1))
+            if isinstance(one, BaseExceptionGroup):
+                todo += [(held, min(depth + 1, MAX_CHAIN)) for held in one.exceptions]
+        yield not todo
     finally:
-        first.__cause__, first.__context__, first.__suppress_context__ = kept
+        for one, cause, context, is_suppressed in cut:
+            one.__cause__, one.__context__, one.__suppress_context__ = cause, context, is_suppressed
 
 
 def timed_out(timeout_s: float) -> Broke:

@@ -260,6 +260,14 @@ def test_of_thousands_of_exceptions_that_led_to_the_last_only_the_last_are_looke
     assert verdict.facts["traceback"].count("During handling") == 20
     assert looked_at < 100
     assert isinstance(error.__context__, LinkError)
+    looked_at, group = 0, ExceptionGroup("a group", [error, ExceptionGroup("and one in it", [error])])
+    verdict = verdict_of(group)
+    assert "a group" in verdict.facts["traceback"]
+    assert looked_at < 100
+    looked_at, group = 0, ExceptionGroup("a group", [LinkError() for _ in range(5000)])
+    verdict = verdict_of(group)
+    assert verdict.message == "ExceptionGroup: a group (5000 sub-exceptions)"
+    assert looked_at < 100
 
 
 @pytest.mark.parametrize("result", [object(), math.nan, {1, 2}, b"bytes", {("a",): 1}])

@@ -3,7 +3,10 @@
 import asyncio
 from contextlib import asynccontextmanager
 
+import httpx
 import pytest
+from starlette.applications import Starlette
+from starlette.routing import Mount
 
 from service.store.ids import new_id
 from tests.fakes import Exchange
@@ -128,6 +131,15 @@ async def test_a_slash_behind_an_address_is_passed_over(client, store):
         assert (await client.get(path)).status_code == 200
     problem = assert_problem(await client.get("/nowhere/<b>/"), 404, "not_found")
     assert problem["detail"] == "there is nothing under /nowhere/%3Cb%3E"
+
+
+@pytest.mark.usefixtures("runtime")
+@pytest.mark.parametrize(("root", "mounted"), [("/mill", False), ("", True)], ids=["root_path", "mounted"])
+async def test_the_page_of_an_app_that_lies_below_another_has_a_slash(app, root, mounted):
+    outer = Starlette(routes=[Mount("/mill", app)]) if mounted else app
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(outer, root_path=root), base_url="http://a") as client:
+        for path in ("/mill/", "/mill/livez", "/mill/livez/"):
+            assert (await client.get(path)).status_code == 200
 
 
 async def test_nothing_of_head_is_in_the_document(app):

@@ -49,6 +49,8 @@ async def test_the_body_of_a_request_that_offers_another_protocol_is_read(connec
     for _ in range(3):
         status, file = await read_answer(reader)
         assert (status, file["size_bytes"]) == (201, 5)
+    writer.write(1000 * (b"GET /livez HTTP/1.1\r\nHost: a\r\n" + H2C + b"\r\n"))  # more than Python calls deep
+    assert [(await read_answer(reader))[0] for _ in range(1000)] == 1000 * [200]
     for byte in HEAD + offer + body:  # in pieces of any size
         writer.write(bytes([byte]))
         await writer.drain()
