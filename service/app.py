@@ -132,6 +132,7 @@ class _Server(uvicorn.Server):
         super().__init__(config)
         self._app = app
         self._address = settings.data_folder / "server.json"
+        self._grace_s = settings.shutdown_grace_s
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         self._loop = asyncio.get_running_loop()
@@ -172,7 +173,8 @@ class _Server(uvicorn.Server):
             self._loop.call_soon_threadsafe(self._app.state.runtime.begin_stop)
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        log.info("stopping")
+        running = sum(busy for busy, _ in self._app.state.runtime.pool.occupancy().values())
+        log.info("stopping", running=running, grace_s=self._grace_s)
         await super().shutdown(sockets)
         if self.force_exit:  # then uvicorn leaves all as it is, but what runs is still to be put back
             await _cut_off(self.server_state.tasks)

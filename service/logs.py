@@ -1,10 +1,13 @@
 """Log lines: a constant message, and facts as fields, for people or for programs."""
 
+import io
 import logging
+import os
 import select
 import sys
+import weakref
 from contextlib import suppress
-from typing import Any, Literal
+from typing import Any, Literal, TextIO
 
 import structlog
 
@@ -49,23 +52,33 @@ class LossyErrors:
 
     Nor must a stream that was closed meanwhile, or that code in the server has put something else in the place of. Nor
     must a pipe or a terminal whose other end has stopped to read: it is waited for once, and then lines are lost until
-    it reads on.
+    it reads on. Where standard error was closed in this process, a copy of it that was made before is written to.
     """
 
     def __init__(self) -> None:
         self._is_stuck = False
+        self._copy: io.TextIOWrapper | None = None
+        with suppress(Exception):
+            number = os.dup(sys.stderr.fileno())
+            self._copy = open(number, "w", encoding="utf-8", errors="backslashreplace", closefd=False)  # noqa: SIM115
+            weakref.finalize(self, os.close, number)
 
     def write(self, text: str) -> None:
         with suppress(Exception):
+            stream = self._stream()
             for start in range(0, len(text), _PIECE_CHARS):
-                if not self._has_room():
+                if not self._has_room(stream):
                     return
-                sys.stderr.write(text[start : start + _PIECE_CHARS])
-                sys.stderr.flush()
+                stream.write(text[start : start + _PIECE_CHARS])
+                stream.flush()
 
-    def _has_room(self) -> bool:
+    def _stream(self) -> TextIO:
+        is_open = sys.stderr is not None and not sys.stderr.closed
+        return sys.stderr if is_open or self._copy is None else self._copy
+
+    def _has_room(self, stream: TextIO) -> bool:
         try:
-            number = sys.stderr.fileno()
+            number = stream.fileno()
         except Exception:  # noqa: BLE001 - whatever somebody has put there
             return True  # it is no file
         room = select.poll()

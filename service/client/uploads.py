@@ -146,14 +146,14 @@ def _reader(file: Path | Source, stack: ExitStack) -> Reader:
     if isinstance(file, Source):
         stack.enter_context(_wound_back(file.stream))
         return Reader(file.name, file.stream, file.name)
+    file = Path(file)
     stream = stack.enter_context(file.open("rb"))
     try:
         found, head = os.fstat(stream.fileno()), b""
         if stat.S_ISREG(found.st_mode):
             head = _head(stream, _HEAD_BYTES)
-            if len(head) == min(
-                found.st_size, _HEAD_BYTES
-            ):  # the files of /proc and /sys have another length than they say
+            # the files of /proc and /sys have another length than they say
+            if len(head) == min(found.st_size, _HEAD_BYTES):
                 return SizedReader(file.name, stream, str(file), head)
     except OSError as error:
         raise OSError(error.errno, error.strerror, str(file)) from error

@@ -51,10 +51,12 @@ async def read_small(incoming: Incoming, settings: Settings) -> bytes:
     async for piece in bounded(incoming, settings):
         body += piece
         if len(body) > settings.max_field_bytes:
-            raise PayloadTooLargeError(f"a JSON body may have {settings.max_field_bytes} bytes")
+            raise PayloadTooLargeError(
+                f"a JSON body may have {settings.max_field_bytes} bytes (FILEMILL_MAX_FIELD_BYTES)"
+            )
     return bytes(body)
 
 
 def _require_fit(size_bytes: int, settings: Settings) -> None:
     if size_bytes > settings.max_upload_bytes:
-        raise PayloadTooLargeError(f"a body may have {settings.max_upload_bytes} bytes")
+        raise PayloadTooLargeError(f"a body may have {settings.max_upload_bytes} bytes (FILEMILL_MAX_UPLOAD_BYTES)")

@@ -77,7 +77,7 @@ def _processors_in(place: str, found: object) -> Iterator[Processor]:
 def _loaded(place: str, load: Callable[[], object]) -> object:
     try:
         return load()
-    except (Exception, SystemExit) as error:
+    except (Exception, SystemExit, KeyboardInterrupt) as error:
         sentence = " ".join(str(error).split())
         raise ProcessorLoadError(f"{place}: {type(error).__name__}: {sentence}{_where(error)}") from error
 

@@ -36,10 +36,7 @@ class Registry(Mapping[str, Processor]):
         self._by_name: dict[str, Processor] = {}
         for one in processors:
             if self._by_name.get(one.name, one) is not one:  # the same one may be imported by two modules
-                raise ProcessorLoadError(
-                    f"two processors are called {one.name!r}; give one another name: the first is at "
-                    f"{location_of(self._by_name[one.name].function)}, the second at {location_of(one.function)}"
-                )
+                raise _called_alike(one.name, self._by_name[one.name], one)
             self._by_name[one.name] = one
         self._by_name = dict(sorted(self._by_name.items()))
 
@@ -72,6 +69,16 @@ class Registry(Mapping[str, Processor]):
         near = difflib.get_close_matches(name[:200], self._by_name, n=3, cutoff=0.4)
         hint = f"; did you mean {' or '.join(near)}?" if near else f"; there are {', '.join(self._by_name)}"
         raise UnknownProcessorError(f"there is no processor {name[:200]!r}{hint}")
+
+
+def _called_alike(name: str, first: Processor, second: Processor) -> ProcessorLoadError:
+    places = location_of(first.function), location_of(second.function)
+    if places[0] == places[1]:
+        return ProcessorLoadError(f"the processor {name!r} at {places[0]} was loaded twice; name its module once")
+    return ProcessorLoadError(
+        f"two processors are called {name!r}; give one another name: the first is at {places[0]}, the second at "
+        f"{places[1]}"
+    )
 
 
 def is_of_catalogue(processor: Processor) -> bool:

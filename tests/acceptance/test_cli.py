@@ -410,7 +410,9 @@ def test_the_log_tells_of_own_processors_of_jobs_put_back_and_of_those_that_nobo
         job_url = f"{server.url}/v1/jobs/{output.strip()}"
         require(lambda: is_not("running", job_url), time.monotonic() + LIMIT_S)
         assert server.stop() == 0
-        assert re.search(r"stopping\n(.*\n)*.*stopped +put_back=1\n$", server.output), server.output
+        assert re.search(r"stopping +grace_s=0.0 running=1\n(.*\n)*.*stopped +put_back=1\n$", server.output), (
+            server.output
+        )
         server.settings.pop("processors")
         server.start()
         warning = "queued jobs have no processor here jobs=1 processors={'patient.loop': 1}"

@@ -64,6 +64,14 @@ def test_a_line_for_a_stream_that_was_closed_or_taken_away_is_lost(monkeypatch, 
     structlog.get_logger().info("it happened")
 
 
+def test_a_server_whose_standard_error_was_closed_goes_on_to_log(capfd, monkeypatch):
+    with os.fdopen(os.dup(2), "w", encoding="utf-8") as stream:
+        monkeypatch.setattr("sys.stderr", stream)
+        set_up_logs("info", "text")
+    structlog.get_logger().info("it happened")
+    assert "it happened" in capfd.readouterr().err
+
+
 def test_lines_for_a_pipe_that_nobody_reads_are_lost_until_somebody_does(monkeypatch):
     ours, theirs = os.pipe()
     with os.fdopen(ours, "rb", buffering=0) as reader, os.fdopen(theirs, "w", encoding="utf-8") as writer:

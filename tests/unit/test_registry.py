@@ -95,6 +95,12 @@ def test_two_processors_of_one_name_are_refused_with_the_places_of_both(module):
         load_registry(module("twice.py", "file.checksum"))
 
 
+def test_a_file_that_is_named_twice_is_told_as_that(module):
+    place = module("mine.py", "my.own")
+    with pytest.raises(ProcessorLoadError, match=r"'my\.own' at .*mine\.py:4 was loaded twice; name its module once"):
+        load_registry(f"{place},{place}")
+
+
 @pytest.mark.parametrize(
     ("source", "message"),
     [
@@ -104,6 +110,7 @@ def test_two_processors_of_one_name_are_refused_with_the_places_of_both(module):
         (MODULE.format(name="Not A Name"), r"ValueError: 'Not A Name' is not a processor name.* \(.*broken\.py:4\)"),
         ("import re\n\nre.compile('(')", r"missing \), unterminated subpattern at position 0 \(.*broken\.py:3\)"),
         ("import sys\nsys.exit('no')", r"SystemExit: no \(.*broken\.py:2\)"),
+        ("\nraise KeyboardInterrupt('no')", r"KeyboardInterrupt: no \(.*broken\.py:2\)"),
         (NO_TYPE, r"TypeError: my\.count: give the parameter 'unit' a type \(.*broken\.py:4\)"),
         (NO_SCHEMA, r"TypeError: my\.count: the type of 'unit' cannot be a param: .* \(.*broken\.py:4\)"),
     ],
