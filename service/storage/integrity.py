@@ -1,7 +1,8 @@
 """Whether stored bytes are still those that were recorded.
 
 A stored file is written once. So one of another size has changed; one that was written after its row, or that nobody
-has read yet and that is small, is hashed before it is believed; a large one is hashed while it is sent.
+has read yet and that is small, is hashed before it is believed; a large one is hashed while it is sent. Of its times,
+the last change is the only one that nobody can set back, and a second name moves it just as a write does.
 """
 
 import hashlib
@@ -38,6 +39,13 @@ class Look(NamedTuple):
         return time.clock_gettime_ns(time.CLOCK_REALTIME) - self.changed_ns > _SETTLED_NS
 
 
+class Doubt(NamedTuple):
+    """What is open about a file after a look; `is_grave` where it has to be hashed before any of it is sent."""
+
+    look: Look
+    is_grave: bool
+
+
 def look_at(file: FileIO) -> Look:
     """Look at an open file."""
     stat = os.fstat(file.fileno())
@@ -56,10 +64,9 @@ class Integrity:
         self._sound: OrderedDict[str, Look] = OrderedDict()
         self._lock = threading.Lock()
 
-    def require(self, file: FileIO, recorded: Recorded, *, by_part: bool = False) -> Look | None:
-        """Look at an open file, and read it where that is called for.
+    def doubt(self, file: FileIO, recorded: Recorded, *, by_part: bool = False) -> Doubt | None:
+        """Look at an open file; None when its bytes are known to be those that were recorded. A small one is read.
 
-        Returns None when its bytes are known to be those that were recorded, else the look that leaves them open.
         Of one that is read only `by_part`, nothing else will tell: a large one, too, is hashed before it is believed,
         unless nothing at all was done to it since its row. A new name counts; so would a time that was set back.
 
@@ -73,10 +80,20 @@ class Integrity:
             return None
         last_ns = look.changed_ns if by_part else look.modified_ns
         is_late = last_ns > recorded.created_at.timestamp() * 1e9
-        if not is_late and look.size_bytes > SMALL_BYTES:
-            return look
+        if look.size_bytes > SMALL_BYTES:
+            return Doubt(look, is_late)
         self.settle(file, recorded, look, hash_of(file))
         return None
+
+    def require(self, file: FileIO, recorded: Recorded) -> None:
+        """Look at an open file that is to be read as a whole, and read it first where there is a grave doubt.
+
+        Raises:
+            FileChangedError: it is not what was recorded.
+        """
+        doubt = self.doubt(file, recorded)
+        if doubt is not None and doubt.is_grave:
+            self.settle(file, recorded, doubt.look, hash_of(file))
 
     def require_as(self, before: Look, file: FileIO, recorded: Recorded) -> None:
         """Read it again if it was written to since the look `before`; a second name, or its end, is no such thing.

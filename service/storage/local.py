@@ -31,6 +31,7 @@ from service.storage.local_upload import LocalUpload
 from service.storage.open_part import OpenPart
 from service.storage.refusals import off_loop, refusals
 from service.storage.regular import NoFileError, open_regular
+from service.storage.rehash import Rehash
 from service.storage.trial import PROBE, Trial
 
 _PAGE = 1000
@@ -54,6 +55,7 @@ class LocalStorage:
         self._hashers = ThreadPoolExecutor(thread_name_prefix="hash")
         self._buffers = Buffers()
         self._integrity = Integrity()
+        self._rehash = Rehash(self._integrity)
         make_folder(self._kept)
         self._trial = Trial(self._kept, self.incoming.path, work)
         self._trying: asyncio.Task[None] | None = None
@@ -95,13 +97,14 @@ class LocalStorage:
     ) -> AsyncIterator[AsyncIterator[bytes]]:
         part = await off_loop(self._open_part, key, start, stop, recorded)
         try:
+            await part.settle(self._rehash)
             yield part.pieces()
         finally:
             await off_loop(part.close)
 
     def lend(self, recorded: Recorded, path: Path, *, reads_only: bool, go_on: Callable[[], None]) -> None:
         with refusals(), self._open(recorded.id) as file:
-            _ = self._integrity.require(file, recorded)
+            self._integrity.require(file, recorded)
             if reads_only and copying.link(self.path_of(recorded.id), path):
                 return
             _ = file.seek(0)

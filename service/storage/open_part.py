@@ -11,6 +11,7 @@ from service.storage.base import Recorded
 from service.storage.incoming_file import PIECE_BYTES
 from service.storage.integrity import Integrity, changed, look_at
 from service.storage.refusals import off_loop
+from service.storage.rehash import Rehash
 
 _AT_ONCE_BYTES = 64 * 1024
 
@@ -18,9 +19,10 @@ _AT_ONCE_BYTES = 64 * 1024
 class OpenPart:
     """The bytes of an open file from `start` up to `stop`; made and closed in a thread.
 
-    What is recorded of the file is held against it at once. Where that leaves a doubt, and the part is the whole, it is
-    hashed while it is sent, each piece while the next is read; the last one is held back until the hash is known, or,
-    of a file that was known to be sound, until a last look has shown that nobody wrote into it meanwhile.
+    What is recorded of the file is held against it at once. Where that leaves a grave doubt, `settle` is to be awaited
+    first. Where it leaves another one, and the part is the whole, it is hashed while it is sent, each piece while the
+    next is read; the last one is held back until the hash is known, or, of a file that was known to be sound, until a
+    last look has shown that nobody wrote into it meanwhile.
 
     Raises:
         FileChangedError: it is not what was recorded.
@@ -35,12 +37,23 @@ class OpenPart:
         end = sys.maxsize if recorded is None else recorded.size_bytes
         self._left = min(end, sys.maxsize if stop is None else stop) - start
         self._first_look = look_at(file)
-        by_part = self._left != end
-        self._look = None if recorded is None else integrity.require(file, recorded, by_part=by_part)
-        self._digest = hashlib.sha256() if self._look is not None and not by_part else None
+        by_part = 0 < self._left != end
+        self._doubt = None if recorded is None else integrity.doubt(file, recorded, by_part=by_part)
+        is_hashed = self._doubt is not None and not self._doubt.is_grave and self._left == end
+        self._digest = hashlib.sha256() if is_hashed else None
         self._hashing: asyncio.Future[None] | None = None
         _ = file.seek(start)
-        self._ready = self._read(self._left) if 0 < self._left <= _AT_ONCE_BYTES else None
+        is_ready = 0 < self._left <= _AT_ONCE_BYTES and not (self._doubt and self._doubt.is_grave)
+        self._ready = self._read(self._left) if is_ready else None
+
+    async def settle(self, rehash: Rehash) -> None:
+        """Have the whole file hashed, where it cannot be believed before.
+
+        Raises:
+            FileChangedError: it is not what was recorded.
+        """
+        if self._doubt is not None and self._doubt.is_grave and self._recorded is not None:
+            await rehash.require(self._file, self._recorded, self._doubt.look)
 
     async def pieces(self) -> AsyncIterator[bytes]:
         """Yield the bytes, 1 MiB at a time.
@@ -78,6 +91,6 @@ class OpenPart:
         if self._hashing is not None:
             await self._hashing
         self._hashing = in_own_thread(digest.update, piece)
-        if self._left == 0 and self._look is not None and self._recorded is not None:
+        if self._left == 0 and self._doubt is not None and self._recorded is not None:
             await self._hashing
-            self._integrity.settle(self._file, self._recorded, self._look, digest.hexdigest())
+            self._integrity.settle(self._file, self._recorded, self._doubt.look, digest.hexdigest())

@@ -1,17 +1,20 @@
 """Local storage: what it lends, and what it does about bytes that are not those that were kept."""
 
+import asyncio
 import errno
 import hashlib
 import os
+import threading
 from collections.abc import Callable
 from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from service.errors import FileChangedError, StorageFailedError, StorageFullError
-from service.storage import integrity
+from service.storage import integrity, rehash
 from service.storage.local import LocalStorage
 from service.store.records import NewFile
 from tests.contracts.storage import MIB, content, keep_recorded
@@ -160,6 +163,89 @@ async def test_a_part_of_a_file_that_was_changed_and_set_back_is_an_error(storag
     with pytest.raises(FileChangedError):
         async with storage.open_part(good.id, 10, 20, good):
             pass
+
+
+async def changed_since(storage: LocalStorage, size: int) -> NewFile:
+    """Keep a file to which something was done after its row, but for which its own clock stands before that."""
+    good = await keep_recorded(storage, content(size))
+    early = good.created_at - timedelta(hours=1)
+    os.utime(storage.path_of(good.id), (early.timestamp() - 1,) * 2)
+    return replace(good, created_at=early)
+
+
+@pytest.fixture
+def hashing(monkeypatch):
+    """Hold the hashes of large files until `may_end` is set; `begun` says how many there were."""
+
+    class Hashing:
+        may_end = threading.Event()
+        begun = 0
+
+        def hash_of_all(self, fd: int) -> str:
+            self.begun += 1
+            assert self.may_end.wait(60)
+            return hash_of_all(fd)
+
+    hash_of_all, hashing = rehash._hash_of_all, Hashing()
+    monkeypatch.setattr(rehash, "_hash_of_all", hashing.hash_of_all)
+    yield hashing
+    hashing.may_end.set()
+
+
+@pytest.mark.parametrize("is_sound", [True, False])
+async def test_all_who_want_a_part_wait_for_one_hash_and_hold_no_thread(storage, hashing, monkeypatch, is_sound):
+    good = await changed_since(storage, 3 * MIB)
+    if not is_sound:
+        write_inside(storage.path_of(good.id))
+    waiting, all_wait, require = list[asyncio.Task[Any]](), asyncio.Event(), rehash.Rehash.require
+
+    async def noted(*args: Any) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        waiting.append(task)
+        if len(waiting) == 40:
+            all_wait.set()
+        await require(*args)
+
+    async def part() -> bytes:
+        async with storage.open_part(good.id, 10, 20, good) as pieces:
+            return b"".join([piece async for piece in pieces])
+
+    monkeypatch.setattr(rehash.Rehash, "require", noted)
+    parts = [asyncio.create_task(part()) for _ in range(40)]
+    async with asyncio.timeout(60):
+        await all_wait.wait()
+        await storage.check()
+    waiting[0].cancel()
+    await asyncio.wait(waiting[:1])
+    hashing.may_end.set()
+    answers = await asyncio.gather(*(one for one in parts if one is not waiting[0]), return_exceptions=True)
+    expected = content(3 * MIB)[10:20] if is_sound else FileChangedError
+    assert [one if is_sound else type(one) for one in answers] == [expected] * 39
+    assert hashing.begun == 1
+
+
+async def test_few_files_are_hashed_at_once_so_that_others_have_threads(storage, hashing, monkeypatch):
+    monkeypatch.setattr(rehash, "_AT_ONCE", 2)
+    storage = LocalStorage(storage.path_of("x").parents[1], "boot-2")
+    files = [await changed_since(storage, 2 * MIB) for _ in range(40)]
+    parts = [asyncio.create_task(take(storage, file, lambda _: None, 1)) for file in files]
+    async with asyncio.timeout(60):
+        while len(storage._rehash._under_way) < 40:
+            await asyncio.sleep(0)
+        await storage.check()
+    assert hashing.begun <= 2
+    hashing.may_end.set()
+    await asyncio.gather(*parts)
+    assert (hashing.begun, storage._rehash._under_way) == (40, {})
+
+
+async def test_for_nothing_of_a_file_it_is_not_hashed(storage, hashing):
+    good = await changed_since(storage, 3 * MIB)
+    hashing.may_end.set()
+    for start, stop, hashes in ((0, 0, 0), (0, None, 0), (10, 20, 1)):
+        async with storage.open_part(good.id, start, stop, good):
+            assert hashing.begun == hashes
 
 
 def write_late(path: Path) -> None:

@@ -285,6 +285,13 @@ async def test_a_file_whose_bytes_have_changed_is_a_problem_in_every_way(client,
     assert (await client.head(link)).status_code == 500
 
 
+async def test_no_large_file_is_hashed_to_say_that_it_is_known_or_how_long_a_range_is(client, spoilt):
+    link = await spoilt(LARGE, "other", late=False)
+    known = await client.get(link, headers={"If-None-Match": "*"})
+    head = await client.head(link, headers={"Range": "bytes=2-4"})
+    assert (known.status_code, head.status_code, head.headers["content-length"]) == (304, 206, "3")
+
+
 @pytest.mark.parametrize("way", WAYS)
 async def test_a_large_file_that_was_written_to_later_is_a_problem_before_a_byte_is_sent(client, spoilt, way):
     link = await spoilt(LARGE, way, late=True)
