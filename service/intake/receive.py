@@ -16,7 +16,7 @@ from service.intake.charsets import charset_of, decode
 from service.intake.incoming import Incoming, bounded, read_small
 from service.intake.json_text import DoubledKeysError, parse_json
 from service.intake.multipart import Event, MultipartReader, PartBegin, PartData, PartEnd
-from service.intake.submission import JSON_FIELDS, ReadJson, Submission, doubled_fields, read_json_field
+from service.intake.submission import JSON_FIELDS, ReadJson, Submission, doubled_fields, query_fields, read_json_field
 from service.own_threads import in_own_thread
 from service.settings import Settings
 from service.storage.base import Storage, Upload
@@ -117,7 +117,7 @@ class Receiver:
             await self._read_raw(incoming, received, before_file)
 
     async def _read_raw(self, incoming: Incoming, received: Received, before_file: BeforeFile) -> None:
-        received.fields, received.is_raw = {**incoming.query}, True
+        received.fields, received.is_raw = query_fields(incoming.query), True
         name = incoming.query.get("filename") or incoming.filename or ""
         received.fields.pop("filename", None)
         before_file(received)

@@ -18,11 +18,15 @@ def _read_instant(text: object) -> datetime:
     """Read an instant as ISO 8601 writes it; a number could be seconds or milliseconds, so it is none."""
     if isinstance(text, str):
         try:
-            # a `+` that was not written as %2B comes out of a query as a blank
-            return datetime.fromisoformat(text.replace(" ", "+") if "T" in text else text)
+            return datetime.fromisoformat(text)
         except ValueError:
             pass
     raise PydanticCustomError("instant", "Input should be an instant such as 2026-01-31T12:00:00Z")
+
+
+def mended_plus(text: str) -> str:
+    """Return an instant of a query with its `+`: one that was not written as %2B comes out of it as a blank."""
+    return text.replace(" ", "+") if "T" in text else text
 
 
 def _utc(instant: datetime) -> datetime:
@@ -33,6 +37,7 @@ def _utc(instant: datetime) -> datetime:
 
 
 Instant = Annotated[AwareDatetime, BeforeValidator(_read_instant)]
+QueryInstant = Annotated[Instant, BeforeValidator(mended_plus)]
 UtcInstant = Annotated[Instant, AfterValidator(_utc)]
 
 
@@ -64,6 +69,11 @@ class ReadJson:
 
     value: dict[str, Any] | None
     error: ValueError | None = None
+
+
+def query_fields(query: Mapping[str, str]) -> dict[str, str | ReadJson]:
+    """Return the fields of a submission that came in a query."""
+    return {name: mended_plus(text) if name == "run_after" else text for name, text in query.items()}
 
 
 def read_json_field(text: str) -> ReadJson:

@@ -18,7 +18,7 @@ from service.errors import (
     StorageFailedError,
     StoredFileNotFoundError,
 )
-from service.intake.submission import Instant
+from service.intake.submission import QueryInstant
 from service.runtime import Runtime
 from service.store.files import FileFilter
 from service.store.models import File
@@ -72,8 +72,8 @@ class FileListing(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     unused: bool | None = Field(None, description="whether it was stored for itself, and no job has it")
-    created_after: Instant | None = Field(None, description="its upload began at this instant or later")
-    created_before: Instant | None = Field(None, description="its upload began before this instant")
+    created_after: QueryInstant | None = Field(None, description="its upload began at this instant or later")
+    created_before: QueryInstant | None = Field(None, description="its upload began before this instant")
     limit: int = Field(50, ge=1, le=500, description="most files on a page")
     cursor: str | None = Field(None, description="`next_cursor` of the page before")
 

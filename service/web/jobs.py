@@ -20,7 +20,7 @@ from service.errors import (
     UnknownProcessorError,
     WrongStateError,
 )
-from service.intake.submission import Instant
+from service.intake.submission import QueryInstant
 from service.runtime import Runtime
 from service.states import State
 from service.store.listing import JobFilter
@@ -57,8 +57,8 @@ class Listing(BaseModel):
 
     state: State | None = Field(None, description="in this state now")
     processor: str | None = Field(None, max_length=200, description="name of the processor")
-    created_after: Instant | None = Field(None, description="created at this instant or later")
-    created_before: Instant | None = Field(None, description="created before this instant")
+    created_after: QueryInstant | None = Field(None, description="created at this instant or later")
+    created_before: QueryInstant | None = Field(None, description="created before this instant")
     limit: int = Field(50, ge=1, le=500, description="most jobs on a page")
     cursor: str | None = Field(None, description="`next_cursor` of the page before")
     fields: Fields | None = Field(

@@ -149,13 +149,17 @@ def test_the_limit_of_a_preamble_does_not_depend_on_how_it_comes(piece_bytes):
                 [event for piece in pieces for event in reader.feed(piece)]
 
 
-def test_blanks_after_a_boundary_are_not_gathered_for_ever():
-    reader = MultipartReader(MULTIPART, Settings())
-    list(reader.feed(b"--frontier"))
-    for _ in range(1000):
-        assert list(reader.feed(b" ")) == []
-    with pytest.raises(MalformedMultipartError):
-        list(reader.feed(b" " * 100))
+@pytest.mark.parametrize("before", [b"", b"a preamble\r\n"])
+@pytest.mark.parametrize("piece_bytes", [1, 100, 1_000_000])
+def test_the_limit_of_blanks_after_a_boundary_does_not_depend_on_how_they_come(piece_bytes, before):
+    for blanks, fits in ((1024, True), (1025, False), (5000, False)):
+        body = before + multipart(FIELD).replace(b"--frontier\r\n", b"--frontier" + b" " * blanks + b"\r\n")
+        pieces = [body[at : at + piece_bytes] for at in range(0, len(body), piece_bytes)]
+        if fits:
+            assert read(*pieces) == CONTENTS[:1]
+        else:
+            with pytest.raises(MalformedMultipartError, match=f"at byte {len(before)}, .* more than 1024 blanks"):
+                read(*pieces)
 
 
 async def test_the_place_of_an_error_counts_what_stands_before_the_form(post, nothing_left):

@@ -5,7 +5,7 @@ import json
 
 import pytest
 
-from tests.web.answers import FAR, form
+from tests.web.answers import FAR, assert_problem, form, wrong_fields
 
 FIELDS = (
     ("processor", (None, b"t.read")),
@@ -38,6 +38,19 @@ async def test_a_form_becomes_a_job(client):
     assert (job["started_at"], job["finished_at"], job["result"], job["error"], job["outputs"]) == (None,) * 4 + ([],)
     [file] = job["inputs"]
     assert (file["name"], file["size_bytes"], file["media_type"]) == ("a.txt", 5, "text/plain")
+
+
+async def test_a_blank_in_an_instant_is_a_plus_in_a_query_alone(client, nothing_left):
+    late, blank = {"run_after": "2100-01-01T02:00:00+02:00"}, {"run_after": "2100-01-01T02:00:00 02:00"}
+    for response in (
+        await client.post("/v1/jobs", files=form(("a", b"x"), processor="t.read", **blank)),
+        await client.post("/v1/jobs", json={"processor": "t.echo", **blank}),
+    ):
+        assert wrong_fields(assert_problem(response, 422, "invalid_request")) == ["run_after"]
+    nothing_left()
+    for query in (late["run_after"], blank["run_after"].replace(" ", "%20"), late["run_after"].replace("+", "%2B")):
+        response = await client.post(f"/v1/jobs?processor=t.read&run_after={query}", content=b"x")
+        assert response.json()["run_after"] == FAR
 
 
 async def test_fields_and_files_come_in_any_order(client, finished, subtests):
