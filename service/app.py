@@ -105,7 +105,7 @@ def serve(settings: Settings) -> None:
         server = _Server(config, app, settings)
         # not with asyncio.run, whose loop is the slow one: uvicorn takes uvloop, where it is installed;
         # SystemExit is how it ends when the lifespan could not start
-        with suppress(SystemExit), _loop_of(config) as loop:
+        with suppress(SystemExit), _loop_of(config) as loop, in_each_fork(server.leave_to_the_parent):
             run_to_end(loop, server.serve([listener]))
     if (error := getattr(app.state, "start_error", None)) is not None:
         raise error
@@ -171,6 +171,22 @@ class _Server(uvicorn.Server):
         super().handle_exit(sig, frame)
         if self.started:
             self._loop.call_soon_threadsafe(self._app.state.runtime.begin_stop)
+
+    def leave_to_the_parent(self) -> None:
+        """Hold no connection of a client in this process, a fork, and have a signal end it as any other program.
+
+        A client that waits for the end of its connection would wait for that of the fork. The numbers stay taken: what
+        else the fork opened under them, a transport that is cleared away would close.
+        """
+        nowhere = os.open(os.devnull, os.O_RDWR)
+        for one in self.server_state.connections:
+            with suppress(Exception):  # one that is being closed
+                os.dup2(nowhere, one.transport.get_extra_info("socket").fileno(), inheritable=False)
+        os.close(nowhere)
+        signal.set_wakeup_fd(-1)  # it leads to the loop of the parent
+        for number in HANDLED_SIGNALS:
+            if signal.getsignal(number) == self.handle_exit:
+                signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         running = sum(busy for busy, _ in self._app.state.runtime.pool.occupancy().values())

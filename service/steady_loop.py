@@ -7,13 +7,15 @@ that `sys.exit` ends a program. Where the code of others runs, that must not be 
 """
 
 import asyncio
+import contextlib
 import os
+import select
 from collections.abc import Coroutine
 from contextvars import ContextVar
-from typing import Any, NoReturn, TypeVar
+from typing import Any, TypeVar
 from weakref import WeakKeyDictionary, WeakSet
 
-from service.forks import in_each_fork
+from service.forks import EndsForks, end_on_the_loop, hold_stderr, in_each_fork
 
 T = TypeVar("T")
 
@@ -34,7 +36,8 @@ def run_to_end(loop: asyncio.AbstractEventLoop, work: Coroutine[Any, Any, T]) ->
     log = structlog.get_logger()
     main = loop.create_task(work, name="main")
     hidden = hide_own_tasks(loop)
-    with in_each_fork(lambda: loop.call_soon(_leave_the_loop)):
+    hold_stderr()
+    with in_each_fork(lambda: _part_from(loop)):
         while not main.done() and not loop.is_closed():
             try:
                 loop.run_until_complete(main)
@@ -46,10 +49,16 @@ def run_to_end(loop: asyncio.AbstractEventLoop, work: Coroutine[Any, Any, T]) ->
     return main.result()
 
 
-def _leave_the_loop() -> NoReturn:
-    """End a fork that has come back to the loop: it would go on as a second server, with the same connections."""
-    os.write(2, b"a process that code on the event loop had forked came back to the loop, and was ended\n")
-    os._exit(1)
+def _part_from(loop: asyncio.AbstractEventLoop) -> None:
+    """See to it that a fork of a callback, which comes back to the loop, takes no events of the server, and ends.
+
+    The forks of coroutines do not come so far: see `EndsForks`.
+    """
+    loop.call_soon(end_on_the_loop)
+    with contextlib.suppress(AttributeError):  # another loop, or another system, has none
+        poll: Any = getattr(loop, "_get_backend_id", None) or loop._selector.fileno  # type: ignore[attr-defined]  # noqa: SLF001
+        with select.epoll() as lone:
+            os.dup2(lone.fileno(), poll(), inheritable=False)
 
 
 def end_what_is_left(loop: asyncio.AbstractEventLoop, limit_s: float = _END_LIMIT_S) -> None:
@@ -91,8 +100,9 @@ def hide_own_tasks(loop: asyncio.AbstractEventLoop) -> WeakSet[asyncio.Task[Any]
     hidden: WeakSet[asyncio.Task[Any]] = WeakSet()
 
     def make(loop: asyncio.AbstractEventLoop, work: Any, **options: Any) -> asyncio.Task[Any]:
-        task = asyncio.Task(work, loop=loop, **options)
-        if not runs_user_code.get():
+        of_user = runs_user_code.get()
+        task = asyncio.Task(EndsForks(work) if of_user and asyncio.iscoroutine(work) else work, loop=loop, **options)
+        if not of_user:
             asyncio._unregister_task(task)  # noqa: SLF001 - documented
             hidden.add(task)
         return task

@@ -408,6 +408,20 @@ def forked_closed(job: JobContext) -> int:
     return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
 
 
+@processor("t.forked_closed_all", min_files=0)
+def forked_closed_all(job: JobContext) -> int:
+    """Log from a fork that closes all, and opens files; return how many bytes were written into them."""
+    files = [job.place / f"{number}.txt" for number in range(32)]
+    if (pid := os.fork()) == 0:
+        os.closerange(0, 256)
+        for path in files:
+            os.open(path, os.O_WRONLY | os.O_CREAT)
+        job.log("unheard")
+        os._exit(0)
+    os.waitpid(pid, 0)
+    return sum(path.stat().st_size for path in files)
+
+
 @processor("t.forked_noise", min_files=0)
 def forked_noise(job: JobContext) -> str:
     """Have a fork write what is no note, and what it may not say, to every socket but the child's own; then a note."""

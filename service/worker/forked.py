@@ -10,6 +10,7 @@ import os
 import socket
 from collections.abc import Callable, Iterator
 
+from service.forks import hold_stderr, identity_of, say
 from service.processors.base import LogNote, Note, ProgressNote
 from service.worker.allowance import Allowance
 from service.worker.frames import LENGTH_BYTES, FrameError, unpack
@@ -19,7 +20,6 @@ NOTES_AT_ONCE, PAUSE_S = 50, 0.002
 _BUFFER_BYTES = 256 * 1024  # more than the longest note; some systems let a datagram be no longer than this
 _LAST_READS = 2000
 _LOG_LINE = b'{"LogNote"'
-_STDERR = 2
 _LOST = b"progress and log lines of this forked process are lost: it closed the descriptor that they go through\n"
 
 
@@ -32,24 +32,18 @@ class ForkedChannel:
 
     def __init__(self, connection: socket.socket) -> None:
         self._connection = connection
-        self._identity = self._identity_now()
+        self._identity = identity_of(connection.fileno())
+        hold_stderr()
         self._lost_in = 0
 
     def send(self, frame: bytes) -> None:
         """Send a note that was made by `pack`."""
         with contextlib.suppress(OSError):
-            if self._identity_now() == self._identity:
+            if identity_of(self._connection.fileno()) == self._identity:
                 self._connection.send(frame)
             elif self._lost_in != os.getpid():
                 self._lost_in = os.getpid()
-                os.write(_STDERR, _LOST)
-
-    def _identity_now(self) -> tuple[int, int] | None:
-        try:
-            found = os.fstat(self._connection.fileno())
-        except OSError:
-            return None
-        return found.st_dev, found.st_ino
+                say(_LOST)
 
 
 class ForkedNotes:

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
-from service.forks import ForksEndHere
+from service.forks import EndsForks
 from service.naming import kind_of
 from service.processors.base import Fail, InputFile, JobContext, Note, OutputFile, Processor, Retry, Snooze
 from service.processors.calling import Overrides, acall
@@ -130,9 +130,8 @@ class LoopRunner:
     async def _run(self, assignment: Assignment, job: JobContext) -> Verdict:
         limit, task = TimeLimit(assignment.timeout_s), asyncio.current_task()
         try:
-            with ForksEndHere():
-                async with limit:
-                    result = await acall(assignment.processor, job, assignment.params, self._overrides)
+            async with limit:
+                result = await EndsForks(acall(assignment.processor, job, assignment.params, self._overrides))
             return returned(result, job, assignment.result_limit_bytes)
         except BaseException as error:
             if limit.expired():

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import multiprocessing
 import os
 import signal
 import sys
@@ -67,6 +68,42 @@ async def fork(job: JobContext) -> int:  # noqa: ARG001
     if (pid := os.fork()) == 0:
         raise ValueError("of the fork")
     return os.waitstatus_to_exitcode((await asyncio.to_thread(os.waitpid, pid, 0))[1])
+
+
+@processor("ruthless.fork_and_await", min_files=0)
+async def fork_and_await(job: JobContext) -> list[int]:  # noqa: ARG001
+    """Fork in this task and in others, have the forks await, and return the codes with which they ended."""
+    pids: list[int] = []
+
+    async def fork() -> None:
+        if (pid := os.fork()) == 0:
+            await asyncio.sleep(0)
+        pids.append(pid)
+
+    await fork()
+    await asyncio.gather(fork(), fork())
+    async with asyncio.TaskGroup() as group:
+        group.create_task(fork())
+    return [os.waitstatus_to_exitcode((await asyncio.to_thread(os.waitpid, pid, 0))[1]) for pid in pids]
+
+
+@processor("ruthless.worker", min_files=0)
+async def worker(job: JobContext, until: str) -> list[int]:  # noqa: ARG001
+    """Have a worker work until a file is there; return how it ends then, and what others say."""
+    context = multiprocessing.get_context("fork")
+    one = context.Process(target=_work, args=(Path(until).with_suffix(".begun"),))
+    one.start()
+    while not Path(until).exists():  # noqa: ASYNC240
+        await asyncio.sleep(0.01)
+    one.terminate()
+    await asyncio.to_thread(one.join)
+    with context.Pool(2) as pool:
+        return [one.exitcode or 0, *pool.map(abs, [-1, -2])]
+
+
+def _work(begun: Path) -> None:
+    begun.touch()
+    time.sleep(600)
 
 
 @processor("ruthless.factory", min_files=0)

@@ -1,7 +1,10 @@
 """What the code of processors does on the event loop of a server, and what it must not come to."""
 
+import signal
+import socket
 import time
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import httpx
 import pytest
@@ -60,6 +63,9 @@ def test_whatever_a_processor_does_on_the_loop_the_server_goes_on_and_can_be_sto
     require_well(server)
     assert run(server, "ruthless.fork")["result"] == 1
     require_well(server)
+    assert run(server, "ruthless.fork_and_await")["result"] == [1] * 4
+    assert server.output.count("came back to the loop, and was ended") == 4
+    require_well(server)
     assert run(server, "ruthless.factory")["result"] == "taken"
     told = "a task factory, which was taken back"
     require(lambda: [] if told in server.output else ["no task factory taken back"], soon())
@@ -81,6 +87,21 @@ def test_threads_and_tasks_that_processors_leave_behind_hold_up_neither_the_serv
     assert server.stop() == 0
     assert "tasks that processors left do not end" in server.output
     assert "threads of processors do not end" in server.output
+
+
+def test_a_worker_that_a_processor_forks_holds_no_connection_of_a_client_and_heeds_signals(server, tmp_path):
+    ends = tmp_path / "ends"
+    with socket.create_connection(urlsplit(server.url).netloc.split(":"), PATIENCE_S) as client:
+        client.sendall(b"GET /livez HTTP/1.1\r\nHost: any\r\n\r\n")
+        assert client.recv(10_000).startswith(b"HTTP/1.1 200")
+        job = submit(server, "ruthless.worker", params={"until": str(ends)})
+        require(lambda: [] if ends.with_suffix(".begun").exists() else ["no worker"], soon())
+        client.sendall(b"GET /livez HTTP/1.1\r\nHost: any\r\nConnection: close\r\n\r\n")
+        while client.recv(10_000):
+            pass
+    ends.touch()
+    assert ended(server, job)["result"] == [-signal.SIGTERM, 1, 2]
+    assert server.stop() == 0
 
 
 def soon():

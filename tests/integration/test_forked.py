@@ -70,6 +70,11 @@ async def test_a_fork_that_has_closed_its_way_to_the_server_says_so_once_and_wri
     assert [line.split(":")[0] for line in notes.lines] == ["progress and log lines of this forked process are lost"]
 
 
+async def test_a_fork_that_has_closed_all_gets_nothing_into_its_own_files(runner, assign):
+    assert await runner.run(assign("t.forked_closed_all"), notes := Notes()) == Returned(0)
+    assert notes.lines == []
+
+
 async def test_a_fork_cannot_speak_for_the_child(runner, assign):
     assert await runner.run(assign("t.forked_noise"), notes := Notes()) == Returned("1 sockets")
     assert list(notes) == [LogNote("after the noise", {})]
