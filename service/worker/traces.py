@@ -21,7 +21,6 @@ _TIMERS = (signal.ITIMER_REAL, signal.ITIMER_VIRTUAL, signal.ITIMER_PROF)
 _LIMITS = {getattr(resource, name) for name in dir(resource) if name.startswith("RLIMIT_")}
 _SIGNALS = sorted(signal.valid_signals())
 _MOST_NAMES = 20
-_RECURSION_LIMIT = 1000
 
 
 class Traces:
@@ -54,7 +53,7 @@ def _state() -> dict[str, Any]:
 
 def _interpreter() -> dict[str, Any]:
     return {
-        "recursion limit": min(sys.getrecursionlimit(), _RECURSION_LIMIT),  # libraries raise it as they are imported
+        "recursion limit": sys.getrecursionlimit(),
         "trace function": sys.gettrace(),
         "profile function": sys.getprofile(),
         "garbage collection": gc.isenabled(),

@@ -121,6 +121,7 @@ _CHANGES: dict[str, Any] = {
     "priority": lambda: os.nice(1),
     "threads: left": _leave_thread,
     "interpreter: recursion limit": lambda: sys.setrecursionlimit(300),
+    "interpreter: recursion": lambda: sys.setrecursionlimit(50_000),  # a higher one
     "interpreter: trace function": lambda: sys.settrace(lambda *_: None),
     "interpreter: timeout of sockets": lambda: socket.setdefaulttimeout(1),
     "locale": lambda: locale.setlocale(locale.LC_ALL, "C.UTF-8" if locale.setlocale(locale.LC_ALL) == "C" else "C"),

@@ -100,25 +100,33 @@ def gone(monkeypatch: pytest.MonkeyPatch) -> list[LastingTask]:
     return found
 
 
-async def test_consumers_that_are_missing_are_counted_until_they_are_replaced(client, gone):
-    assert len(await ended("consumer-loop")) == 4
-    response = await client.get("/readyz")
-    assert response.status_code == 503
-    assert response.json()["checks"]["workers"] == "4 consumers of loop are missing"
+def begin_anew(gone: list[LastingTask]) -> None:
+    """Begin the tasks again, or the service could not be closed."""
     for one in gone:
         one._begin()
+
+
+async def test_consumers_that_are_missing_are_counted_until_they_are_replaced(client, gone):
+    try:
+        assert len(await ended("consumer-loop")) == 4
+        response = await client.get("/readyz")
+        assert response.status_code == 503
+        assert response.json()["checks"]["workers"] == "4 consumers of loop are missing"
+    finally:
+        begin_anew(gone)
     assert (await client.get("/livez")).json() == {"status": "ok"}
     assert (await client.get("/readyz")).json()["checks"]["workers"] == "ok"
 
 
 @pytest.mark.parametrize("who", ["consumer-loop", "writer", "Stager.feed", "LostJobs.look"])
 async def test_a_service_that_cannot_replace_them_is_not_alive(client, gone, who):
-    await ended(who)
-    assert_problem(await client.get("/livez"), 503, "not_working")
-    if "." in who:
-        assert (await client.get("/readyz")).json()["checks"]["workers"] == f"{who} has ended"
-    for one in gone:
-        one._begin()  # or the service could not be closed
+    try:
+        await ended(who)
+        assert_problem(await client.get("/livez"), 503, "not_working")
+        if "." in who:
+            assert (await client.get("/readyz")).json()["checks"]["workers"] == f"{who} has ended"
+    finally:
+        begin_anew(gone)
 
 
 async def test_a_service_outlives_the_end_of_each_of_its_tasks(submit, finished, runtime, monkeypatch):
