@@ -73,7 +73,8 @@ class LossyErrors:
                 stream.flush()
 
     def _stream(self) -> TextIO:
-        is_open = sys.stderr is not None and not sys.stderr.closed
+        # somebody may have put there what only writes
+        is_open = sys.stderr is not None and not getattr(sys.stderr, "closed", False)
         return sys.stderr if is_open or self._copy is None else self._copy
 
     def _has_room(self, stream: TextIO) -> bool:

@@ -207,6 +207,7 @@ async def test_who_waits_for_a_job_is_told_of_its_end(store):
     job = await store.running()
     waiting = asyncio.create_task(store.jobs.wait(job.id, 60))
     await asyncio.sleep(0)
+    assert not waiting.done()
     await store.jobs.settle(Settlement(job.id, WORKER, 1, Move.SUCCEED, at(1)))
     async with asyncio.timeout(60):
         await waiting
